@@ -272,6 +272,29 @@ class BenchtopApp(KeysInTurn):
 
         self.push_screen(HelpScreen(self.current_mode))
 
+    def action_hear_speech(self) -> None:
+        """Ask for an audio file, and write down what is said in it."""
+        from tui.screens.tasks.ask_audio import ask_audio
+        from tui.screens.tasks.speech import AUDIO_SUFFIXES
+
+        self.push_screen(ask_audio(AUDIO_SUFFIXES, self.hear_speech))
+
+    def hear_speech(self, path: Path) -> str | None:
+        """Write down what is said in a file; a sentence where there is none."""
+        from tui.screens.tasks.speech import SpeechScreen
+
+        if not path.is_file():
+            return f"{make_printable(str(path))} is no file."
+        # Behind the dialog that asked for the file.
+        self.call_next(self.push_screen, SpeechScreen(self.desk, path))
+        return None
+
+    def action_compare_texts(self) -> None:
+        """How alike two texts are."""
+        from tui.screens.tasks.similarity import SimilarityScreen
+
+        self.push_screen(SimilarityScreen(self.desk))
+
     def action_toggle_ascii(self) -> None:
         self.glyphs = glyphs.UNICODE if self.glyphs is glyphs.ASCII else glyphs.ASCII
         self.set_class(self.glyphs is glyphs.ASCII, "-ascii")

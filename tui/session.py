@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from core.contract.options import KvType, LoadSettings
 from core.errors import BenchtopError, ModelNotReady, ServerError
 from core.settings.model import ModelSettings
 from core.settings.schema import ServerSettings, Settings
-from core.snapshots import ModelSnapshot, Snapshot
+from core.snapshots import ModelKind, ModelSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from api.server import HttpServer
@@ -317,10 +317,20 @@ def _damage(artifact: Artifact) -> str | None:
         return error.strerror
 
 
+TASKS: Final[Mapping[ModelKind, str]] = {
+    ModelKind.TRANSCRIPTION: "This model hears speech: ctrl+p, Write down speech.",
+    ModelKind.EMBEDDING: "This model makes vectors of texts: ctrl+p, Compare two texts.",
+}
+"""Where what does not chat is asked in the app."""
+
+
 def list_talk_notes(model: ModelSnapshot | None) -> tuple[str, ...]:
-    """What whoever talks with a model should know: that it has no chat template, or none of use. Loading has told all
-    else that a model's notes say."""
-    return tuple(note for note in model.notes if "chat template" in note) if model is not None else ()
+    """What whoever talks with a model should know: that it does something else, that it has no chat template, or none
+    of use. Loading has told all else that a model's notes say."""
+    if model is None:
+        return ()
+    notes = tuple(note for note in model.notes if "chat template" in note)
+    return (TASKS[model.kind], *notes) if model.kind in TASKS else notes
 
 
 def find_model(snapshot: Snapshot | None, name: str) -> ModelSnapshot | None:

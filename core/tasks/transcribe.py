@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -15,6 +16,10 @@ from core.tasks.audio import decode_audio
 if TYPE_CHECKING:
     from core.contract.models import Transcriber
     from core.requests import Transcription
+
+_MARKS: Final = re.compile(r"[\\`*_\[\]<>#|~]")
+"""What Markdown would take for more than a letter."""
+_ESCAPED: Final = r"\\\g<0>"
 
 
 class Transcript(Struct, frozen=True):
@@ -72,6 +77,19 @@ def format_vtt(segments: Iterable[SpeechSegment]) -> str:
         for segment in _drop_silent(segments)
     )
     return "WEBVTT\n\n" + cues
+
+
+def format_text(segments: Iterable[SpeechSegment]) -> str:
+    """A line for each segment that has words."""
+    return "".join(f"{' '.join(segment.text.split())}\n" for segment in _drop_silent(segments))
+
+
+def format_markdown(segments: Iterable[SpeechSegment]) -> str:
+    """A list, with the time at which each segment begins; marks of Markdown in what is said are escaped."""
+    return "".join(
+        f"- **{_format_clock(segment.start, '.')[:8]}** {_MARKS.sub(_ESCAPED, ' '.join(segment.text.split()))}\n"
+        for segment in _drop_silent(segments)
+    )
 
 
 def compute_compression_ratio(text: str) -> float:

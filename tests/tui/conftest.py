@@ -13,8 +13,9 @@ from textual.widgets import Static
 
 from core.conversations.tree import Outcome
 from core.settings.merge import Key
-from core.settings.schema import Folders, ServerSettings, Settings, UiSettings
+from core.settings.schema import ServerSettings, Settings, UiSettings
 from core.workbench import Workbench
+from tests.fakes.support import folders_in
 from tests.tui.still import StillWorkbench
 from tui.app import BenchtopApp
 from tui.palettes import Palettes
@@ -91,9 +92,14 @@ def no_part_of_the_app_fails_unseen(request: pytest.FixtureRequest) -> Iterator[
 @pytest.fixture
 def echo_app(tmp_path: Path) -> BenchtopApp:
     """An app over the real workbench, with the model that says what it was told."""
-    where = Folders(config=tmp_path / "config", cache=tmp_path / "cache", state=tmp_path / "state")
-    app = BenchtopApp(Settings(server=ServerSettings(port=0)), "echo", lambda settings: Workbench(settings, where))
-    app.config_file = where.config / "config.toml"
+    return app_on("echo", tmp_path)
+
+
+def app_on(model: str, folder: Path) -> BenchtopApp:
+    """An app over the real workbench, which keeps what it keeps below `folder`."""
+    settings = Settings(server=ServerSettings(port=0))
+    app = BenchtopApp(settings, model, lambda given: Workbench(given, folders_in(folder)))
+    app.config_file = folders_in(folder).config / "config.toml"
     app.animation_level = "none"
     return app
 

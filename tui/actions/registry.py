@@ -46,6 +46,20 @@ EVERYWHERE = (
         palette=False,
     ),
     Action(
+        "app.speech",
+        "Write down speech",
+        "hear_speech",
+        (),
+        "Choose an audio file, or drop one; a Whisper model writes down what is said. Exports srt, vtt, txt and md.",
+    ),
+    Action(
+        "app.similarity",
+        "Compare two texts",
+        "compare_texts",
+        (),
+        "How alike they are, by the vectors of an embedding model.",
+    ),
+    Action(
         "app.theme",
         "Choose a theme",
         "change_theme",

@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from core.conversations.tree import Outcome
-from core.settings.schema import ServerSettings, Settings
-from core.workbench import Workbench
 from tests.fakes.bert import write_embedder, write_reranker
-from tests.fakes.support import folders_in
-from tests.tui.conftest import chat_of, finished, shown, until
-from tui.app import BenchtopApp
+from tests.tui.conftest import app_on, chat_of, finished, shown, until
 
 
 @pytest.mark.parametrize(
@@ -22,9 +18,7 @@ async def test_a_model_that_generates_nothing_says_in_the_chat_what_it_does_and_
     tmp_path: Path, write: Callable[[Path], Path], does: str, endpoint: str
 ) -> None:
     folder = write(tmp_path / "tiny")
-    settings = Settings(server=ServerSettings(port=0))
-    app = BenchtopApp(settings, str(folder), lambda given: Workbench(given, folders_in(tmp_path)))
-    app.animation_level = "none"
+    app = app_on(str(folder), tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(*"hello", "enter")
         screen = chat_of(app)

@@ -1,0 +1,1 @@
+"""What models do that answer nobody: hearing speech, and telling how alike texts are."""
