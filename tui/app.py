@@ -308,28 +308,34 @@ class BenchtopApp(KeysInTurn):
         self.notify("Animations are off." if self.animation_level == "none" else "Animations are on.")
 
     async def action_quit(self) -> None:
-        """Once more while it asks is an answer too."""
+        """Asks while clients of the server wait for answers: what chat and downloads have is kept. Once more while it
+        asks is an answer too."""
         from tui.dialogs.confirm import Farewell
 
-        downloads, answers = self.desk.downloading(), self.answering()
-        if (not downloads and not answers) or isinstance(self.screen, Farewell):
+        served = self.desk.answering() - self._answering_here()
+        if served <= 0 or isinstance(self.screen, Farewell):
             await self.leave()
         else:
-            self.push_screen(Farewell(downloads, answers, lambda: self.call_later(self.leave)))
+            self.push_screen(Farewell(served, lambda: self.call_later(self.leave)))
 
     def answering(self, model: str | None = None) -> int:
         """Answers being written, for chat or for clients, by one model or by any."""
-        rooms = [stack[0] for stack in self._screen_stacks.values() if stack]
-        here = (
-            sum(isinstance(room, WorkbenchScreen) and room.writing for room in rooms)
-            if model in (None, self.desk.model)
-            else 0
-        )
+        here = self._answering_here() if model in (None, self.desk.model) else 0
         # The server counts what chat asked for too.
         return max(here, self.desk.answering(model))
 
+    def _answering_here(self) -> int:
+        """Answers that are being written for the app's own screens."""
+        return sum(room.writing for room in self._rooms())
+
+    def _rooms(self) -> Iterable[WorkbenchScreen]:
+        rooms = [stack[0] for stack in self._screen_stacks.values() if stack]
+        return (room for room in rooms if isinstance(room, WorkbenchScreen))
+
     async def leave(self) -> None:
         try:
+            for room in self._rooms():
+                room.leave_off()
             await self.desk.close()
         finally:
             # What cannot be closed must not hold anybody here.

@@ -80,6 +80,7 @@ class Desk:
         self._make = make
         self._workbench: Workbench | None = None
         self._ready = asyncio.Event()
+        self._made = asyncio.Event()
         self._closed = False
 
     @property
@@ -93,6 +94,7 @@ class Desk:
             self._workbench = self._make(self.settings)
             # The serve screen can be asked what requests said.
             self._workbench.recent.keeps_content = True
+            self._made.set()
         return self._workbench
 
     @property
@@ -221,6 +223,10 @@ class Desk:
         if self.live_server is None or (snapshot := self.snapshot()) is None:
             return 0
         return sum(model is None or request.model == model for request in snapshot.requests)
+
+    async def until_started(self) -> None:
+        """Wait until the workbench exists."""
+        await self._made.wait()
 
     async def until_ready(self) -> str:
         """Wait for a load under way; the model in use. Raises BenchtopError when there is none."""

@@ -79,6 +79,16 @@ class ConversationStore:
         """As `open`, to be looked at."""
         return self._look(partial(read_tree, conversation), None)
 
+    def take_in(self, trees: Sequence[ConversationTree]) -> None:
+        """Keep conversations that come from elsewhere; what is known of them already stays. Raises
+        ConversationsUnreadable."""
+        for tree in trees:
+            if (known := self.open(tree.id)) is None:
+                self.begin(tree).keep()
+            else:
+                known.tree.merge(tree)
+                known.keep()
+
     def list_lines(self) -> list[ConversationLine]:
         """All, the ones that were changed last first. Raises ConversationsUnreadable."""
         return self._look(list_lines, [])

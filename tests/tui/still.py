@@ -17,6 +17,7 @@ from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
 from core.capture.ring import CaptureRing
 from core.contract.options import KvBits, KvType, LoadSettings
+from core.conversations.store import ConversationStore
 from core.errors import BenchtopError, Cancelled, LoadFailed
 from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timings, Usage
 from core.models.library.scan import LibraryEntry
@@ -136,6 +137,7 @@ class StillWorkbench:
         hold_suite: str | None = None,
         suite_problem: Exception | None = None,
         captures: CaptureRing | None = None,
+        conversations: ConversationStore | None = None,
     ) -> None:
         """The suite stands still at the engine `hold_suite` until it is stopped; it raises `suite_problem`."""
         self.models = self.requests = self.bench = self
@@ -164,6 +166,7 @@ class StillWorkbench:
         self.captures = captures
         self.recent = RecentRequests()
         self.usage = None
+        self.conversations = conversations
 
     @property
     def downloads(self) -> StillDownloads:

@@ -13,10 +13,11 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from core.bench.runner import RoundStarted
-from core.models.downloads.status import DownloadState
+from core.conversations.store import ConversationStore
+from core.conversations.tree import Outcome
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import ModelKind
-from tests.tui.conftest import notices, quiet, shown, until
+from tests.tui.conftest import chat_of, notices, quiet, shown, until
 from tests.tui.screens.models.on_models import HALF
 from tests.tui.still import ECHO, GUIDE, StillWorkbench, build_still_server
 from tui.app import BenchtopApp
@@ -273,25 +274,22 @@ async def test_ctrl_q_quits_from_every_dialog(keys: tuple[str, ...]) -> None:
         await until(pilot, lambda: screen.query_one(Transfers).display)
         await pilot.press(*keys)
         await until(pilot, lambda: app.screen.is_modal)
-        # The first one asks, since a download is under way.
-        await pilot.press("ctrl+q", "ctrl+q")
+        await pilot.press("ctrl+q")
         await pilot.pause()
         assert app.return_code == 0
 
 
-async def test_quitting_asks_once_while_downloads_are_under_way() -> None:
+async def test_quitting_asks_once_while_clients_are_served() -> None:
     still = StillWorkbench()
-    still.store.downloads.rows = [
-        HALF,
-        replace(HALF, id="dl-2", state=DownloadState.QUEUED),
-        replace(HALF, id="dl-3", state=DownloadState.PAUSED),
-    ]
     app = quiet(still)
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
+        app.desk.server = build_still_server()
+        served = app.desk.answering()
+        assert served == len(GUIDE.requests) == 2
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app.screen.is_modal)
-        assert "2 downloads are under way" in str(app.screen.query_one(".question-text", Static).render())
+        assert "2 answers are being written for clients" in shown(app, ".question-text")
         await pilot.press("escape")
         await pilot.pause()
         assert not app.screen.is_modal
@@ -302,18 +300,26 @@ async def test_quitting_asks_once_while_downloads_are_under_way() -> None:
     assert app.return_code == 0
 
 
-async def test_quitting_asks_while_an_answer_is_written() -> None:
-    app = quiet(StillWorkbench(hold_stream=True))
+async def test_quitting_asks_for_no_answer_of_the_chat_and_for_no_download_since_both_are_kept(tmp_path: Path) -> None:
+    store = ConversationStore(tmp_path)
+    still = StillWorkbench(hold_stream=True, conversations=store)
+    still.store.downloads.rows = [HALF]
+    app = quiet(still)
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
         await pilot.press(*"go on", "enter")
-        await until(pilot, lambda: app.answering())
+        await until(pilot, lambda: app.answering() and chat_of(app).chat.last_answer)
+        said = chat_of(app).chat.last_answer
         await pilot.press("f3", "ctrl+q")
-        await until(pilot, lambda: app.screen.is_modal)
-        assert "1 answer is being written" in str(app.screen.query_one(".question-text", Static).render())
-        await pilot.press("ctrl+q")
+        await until(pilot, lambda: still.closed)
         await pilot.pause()
         assert app.return_code == 0
+    (line,) = store.list_lines()
+    kept = store.read(line.id)
+    assert kept is not None
+    (step,) = kept.path()
+    assert (step.turn.question, step.answer.text, step.answer.outcome) == ("go on", said, Outcome.STOPPED)
+    store.close()
 
 
 async def test_unloading_asks_while_the_model_writes() -> None:

@@ -15,6 +15,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from core.capture.ring import CaptureRing
+from core.conversations.store import ConversationStore
+from core.conversations.tree import AnswerWriter, ConversationTree, Outcome, make_id
 from core.events import FinishReason, Timings, Usage
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.requests import Caller, SamplingWish
@@ -31,7 +33,9 @@ from tests.tui.still_store import ENTRIES, QWEN
 from themes import PALETTES
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
+from tui.screens.chat.conversation_list import ConversationRows
 from tui.screens.chat.screen import ChatScreen
+from tui.screens.chat.transcript import Turn
 from tui.screens.models.downloads import Transfers
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.models.starters import StartersCard
@@ -286,12 +290,42 @@ async def on_captured(pilot: Pilot[None]) -> None:
         ring.close()
 
 
+def keep_conversations(folder: Path) -> ConversationStore:
+    """Some, of which two have the words that are searched for."""
+    store = ConversationStore(folder)
+    for age, questions in ((90_000, ("A haiku on oaks",)), (7_300, ("Which quant should I take?", "And for 8 GB?")),
+                           (50, ("What is a KV cache?",))):  # fmt: skip
+        keeper = store.begin(ConversationTree(make_id()))
+        for question in questions:
+            answer = keeper.tree.ask(question, time.time() - age, AnswerWriter("guide")).answers[0]
+            answer.pieces.append("Take **Q4_K_M**, which is small and all but as good; Q8_0 where there is memory.")
+            answer.outcome = Outcome.DONE
+        keeper.keep()
+    store.flush()
+    return store
+
+
+async def on_conversations(pilot: Pilot[None]) -> None:
+    app = app_of(pilot)
+    with tempfile.TemporaryDirectory() as folder:
+        store = keep_conversations(Path(folder))
+        cast("Any", app.desk.workbench).conversations = store
+        await opened(pilot)
+        await until(pilot, lambda: len(app.screen.query(Turn)) == 1)
+        await pilot.press("alt+l", *"quant")
+        await until(pilot, lambda: len(app.screen.query_one(ConversationRows).rows) == 1)
+        await until(pilot, lambda: "quant" in str(app.screen.query_one(".found", Static).render()))
+        await pilot.pause()
+        store.close()
+
+
 SCREENS: dict[str, Step] = {
     "welcome": opened,
     "chat": answered,
     "chat-settings": on_settings,
     "chat-model-list": on_model_list,
     "compare": on_compare,
+    "conversations": on_conversations,
     "models": on_models,
     "models-here": on_a_model_here,
     "models-first": on_first_models,

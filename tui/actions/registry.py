@@ -92,7 +92,7 @@ EVERYWHERE = (
         "Quit",
         "quit",
         ("ctrl+q",),
-        "Stop the server, unload the models, leave; asks once while a download or an answer is under way.",
+        "Stop the server, unload the models, leave; asks while clients of the server wait for answers.",
         "quit",
         "^q",
         # A dialog hides all other keys of the app.

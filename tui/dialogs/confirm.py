@@ -66,17 +66,10 @@ class Confirm(ModalScreen[None]):
 
 
 class Farewell(Confirm):
-    """Asks before the app is left while `downloads` are under way, or `answers` are being written."""
+    """Asks before the app is left while clients of its server wait for `answers`."""
 
-    def __init__(self, downloads: int, answers: int, leave: Callable[[], object]) -> None:
-        told = []
-        if downloads:
-            told.append(
-                f"{fmt.format_plural(downloads, 'download')} {'are' if downloads != 1 else 'is'} under way. "
-                f"What is here is kept, and {'they go' if downloads != 1 else 'it goes'} on at the next start."
-            )
-        if answers:
-            verb = "are" if answers != 1 else "is"
-            told.append(f"{fmt.format_plural(answers, 'answer')} {verb} being written, and would end.")
-        question = " ".join((*told, "ctrl+q again quits."))
+    def __init__(self, answers: int, leave: Callable[[], object]) -> None:
+        verb = "are" if answers != 1 else "is"
+        told = f"{fmt.format_plural(answers, 'answer')} {verb} being written for clients of the server, and would end."
+        question = f"{told} ctrl+q again quits."
         super().__init__("quit", question, {"y": ("Quit", leave)})

@@ -79,6 +79,9 @@ class WorkbenchScreen(ActionScreen):
         """Whether something is under way here that the end of the app would cut off."""
         return False
 
+    def leave_off(self) -> None:
+        """The app is about to end; what is under way here is brought to an end that can be kept."""
+
     def on_screen_resume(self) -> None:
         self.bench.pulse()
 

@@ -96,6 +96,7 @@ class ChatOptions(WorkbenchScreen):
         self.keep()
         self.follow_options(self.desk.snapshot())
 
+    @abstractmethod
     def keep(self) -> None:
         """Something about the conversation is new."""
 

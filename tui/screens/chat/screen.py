@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Key, Paste
 from textual.message import Message
@@ -19,7 +19,6 @@ from core.conversations.attachments import Attachment
 from core.conversations.tree import AnswerVersion, Outcome
 from core.errors import BenchtopError, Cancelled
 from core.events import Failed
-from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, ModelState, Snapshot
 from tui import format as fmt
 from tui import glyphs
@@ -28,6 +27,7 @@ from tui.screens.chat.actions import ACTIONS
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation import FULL_SHARE, WARN_SHARE, Chat, Exchange
+from tui.screens.chat.kept_chats import KeptChats
 from tui.screens.chat.message_field import MessageField
 from tui.screens.chat.options import ChatOptions
 from tui.screens.chat.progress import LoadLine
@@ -45,11 +45,13 @@ REMOTE = "remote"
 """The engine whose models are on servers."""
 VERSION_KEYS = ("left_square_bracket", "right_square_bracket")
 """Act on the chosen turn where the conversation has the focus and nothing is written."""
+KEEP_SECONDS = 1.0
+"""Of an answer that a killed program may lose."""
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
 
 @final
-class ChatScreen(TurnActions, ChatOptions):
+class ChatScreen(TurnActions, KeptChats, ChatOptions):
     """The conversation, the gauge of its context, and the message being written."""
 
     NAME = "chat"
@@ -67,8 +69,6 @@ class ChatScreen(TurnActions, ChatOptions):
     def __init__(self) -> None:
         super().__init__()
         self.chat = Chat()
-        self._away: list[Chat] = []
-        """Conversations put away, the newest last."""
         self._stream: Stream | None = None
         self._writing: Exchange | None = None
         self._skippable = False
@@ -84,17 +84,21 @@ class ChatScreen(TurnActions, ChatOptions):
         self._greeted: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
-        yield TranscriptView(self.chat.exchanges, Plain(id="welcome"))
-        with Vertical(id="desk"):
-            yield LoadLine()
-            yield Plain(id="talk-note")
-            yield Gauge("context", value_width=22, dom_id="context")
-            yield MessageField(self.count_tokens, Path.cwd())
+        with Horizontal(id="chat"):
+            yield from self.compose_list()
+            with Vertical(id="talk"):
+                yield TranscriptView(self.chat.exchanges, Plain(id="welcome"))
+                with Vertical(id="desk"):
+                    yield LoadLine()
+                    yield Plain(id="talk-note")
+                    yield Gauge("context", value_width=22, dom_id="context")
+                    yield MessageField(self.count_tokens, Path.cwd())
 
     def on_mount(self) -> None:
         self.query_one("#talk-note").display = False
         self._greet(None)
         self._draw_context()
+        self.restore()
 
     def _greet(self, model: ModelSnapshot | None) -> None:
         """What stands where there is no conversation yet, for the model in use."""
@@ -137,6 +141,8 @@ class ChatScreen(TurnActions, ChatOptions):
         self._tell_of(model)
         self._greet(model)
         self.follow_options(snapshot)
+        self.keep()
+        self.follow_conversations()
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
         self._tell_loading(model, snapshot.uptime)
@@ -218,7 +224,10 @@ class ChatScreen(TurnActions, ChatOptions):
             self.post_message(self.Ended(exchange))
 
     async def _gather(self, exchange: Exchange, *, continued: bool) -> None:
+        # Before the model is there, which may take minutes.
+        await self.shelf.settle(self.chat)
         model = await self.desk.until_ready()
+        await self.shelf.settle(self.chat)
         workbench, settings = self.desk.workbench, self.settings
         request = settings.apply(self.chat.request(model, continued=continued))
         self._stream = stream = await workbench.requests.submit(request)
@@ -227,6 +236,7 @@ class ChatScreen(TurnActions, ChatOptions):
         self._note("waiting for a free slot")
         await stream.admitted()
         self._note(f"reading {fmt.format_count(stream.prompt_tokens)} tokens")
+        due = time.monotonic() + KEEP_SECONDS
         async for batch in stream:
             thinking = exchange.thinking
             for event in batch:
@@ -235,6 +245,9 @@ class ChatScreen(TurnActions, ChatOptions):
                 exchange.take(event)
             if exchange.thinking is not thinking:
                 self.refresh_bindings()
+            if time.monotonic() >= due:
+                self.shelf.keep_all()
+                due = time.monotonic() + KEEP_SECONDS
         exchange.outcome = Outcome.DONE
 
     def _note(self, text: str) -> None:
@@ -250,6 +263,7 @@ class ChatScreen(TurnActions, ChatOptions):
     def settle(self, event: Ended) -> None:
         if self._writing is event.exchange:
             self._writing = None
+        self.shelf.keep_all()
         self.refresh_bindings()
         self._draw_context()
 
@@ -327,31 +341,34 @@ class ChatScreen(TurnActions, ChatOptions):
             event.stop()
             composer.paste(event.text)
 
-    async def action_new(self) -> None:
-        """Nothing is lost: the conversation there is can be had back."""
-        if self.chat.exchanges:
-            self._away.append(self.chat)
-            self.notify("A new chat; alt+n brings the one before back.")
-        await self._turn_to(Chat())
-
-    async def action_before(self) -> None:
-        """The conversation put away last; the one there is goes behind all others, so that the key goes round."""
-        if not self._away:
-            self.notify("There is no other chat.", severity="warning")
-            return
-        chat = self._away.pop()
-        if self.chat.exchanges:
-            self._away.insert(0, self.chat)
-        await self._turn_to(chat)
-
-    async def _turn_to(self, chat: Chat) -> None:
+    async def turn_to(self, chat: Chat) -> None:
+        """Show another conversation; an answer that is being written ends, and is kept as far as it came."""
+        await self.leave_edit()
+        self.leave_off()
+        if self._stream is not None:
+            self._stream.cancel()
         self.workers.cancel_group(self, "generate")
         self._writing = None
         self._warned = False
         self.chat = chat
-        await self.query_one(TranscriptView).restart(chat.exchanges)
+        await self.draw_anew()
         self._draw_context()
         self.refresh_bindings()
+        self.go_back()
+
+    async def draw_anew(self) -> None:
+        await self.query_one(TranscriptView).restart(self.chat.exchanges)
+
+    @property
+    def transcript_stands(self) -> bool:
+        return self._writing is None
+
+    def leave_off(self) -> None:
+        if self._writing is not None and self._writing.outcome is Outcome.WRITING:
+            self._writing.outcome = Outcome.STOPPED
+        self.shelf.keep_all()
+
+    def go_back(self) -> None:
         self.query_one(Composer).focus()
 
     async def take_answers(
@@ -381,28 +398,6 @@ class ChatScreen(TurnActions, ChatOptions):
             self.copy(answer)
         else:
             self.notify("There is no answer to copy yet.", severity="warning")
-
-    def action_export(self) -> None:
-        if not self.chat.exchanges:
-            self.notify("There is nothing to export yet.", severity="warning")
-            return
-        from tui.dialogs.ask import Ask
-
-        suggested = Path.cwd() / f"chat-{datetime.now():%Y%m%d-%H%M%S}.md"
-        self.app.push_screen(Ask("Export the chat to", str(suggested), self._write_export))
-
-    def _write_export(self, answer: str) -> str | None:
-        """Write the file; a sentence where it cannot be."""
-        path = Path(answer).expanduser()
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(make_printable(self.chat.to_markdown(), lines=True))
-        except FileExistsError:
-            return f"{path} exists already; choose another name."
-        except OSError as error:
-            return f"{path} cannot be written: {error.strerror}."
-        self.notify(f"Exported to {path}", markup=False)
-        return None
 
     def action_write(self) -> None:
         self.query_one(Composer).focus()

@@ -1,0 +1,74 @@
+"""Conversations as files that are read back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.conversations.documents import export_json, export_markdown, import_document
+from core.conversations.tree import AnswerCall, AnswerWriter, ConversationTree, Outcome, make_id
+from core.errors import UsageError
+from core.events import Finished, FinishReason, Timings, Usage
+from tests.core.conversations.test_tree import MOVES, grow, said
+
+QUESTIONS = st.one_of(
+    st.text(min_size=1, max_size=30), st.sampled_from(["## You\n\nme", "<!-- x -->", "a\n\n", "# T", "-->"])
+)
+ANSWERS = st.one_of(st.text(max_size=30), st.sampled_from(["## You\n\nno\n", "\n\n", "<!-- answer {} -->\n"]))
+TEXTS = st.lists(st.tuples(QUESTIONS, ANSWERS), min_size=1, max_size=4)
+FOREIGN = ("", "just words", "{", '{"conversations": 3}', '{"conversations": [], "format": "x"}')
+
+
+@settings(max_examples=40, deadline=None)
+@given(MOVES)
+def test_json_brings_back_all_of_a_conversation(moves: list[tuple[str, int]]) -> None:
+    tree = ConversationTree(make_id(), settings='{"system":"Be brief."}')
+    tree.ask("first", 0.5)
+    grow(tree, moves)
+    for turn in tree.turns.values():
+        for answer in turn.answers:
+            answer.outcome = Outcome.DONE
+    assert import_document(export_json([tree, tree])) == [tree, tree]
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS)
+def test_markdown_brings_back_what_was_asked_and_answered_whatever_stands_there(texts: list[tuple[str, str]]) -> None:
+    tree = ConversationTree(make_id(), "A title", settings='{"system":"-->"}')
+    for question, text in texts:
+        answer = tree.ask(question.replace("\r", ""), 2.0, AnswerWriter("gui-->de", "F16", "llamacpp")).answers[0]
+        answer.pieces += [text.replace("\r", "")] if text.replace("\r", "") else []
+        answer.thoughts.append("hm -- so")
+        answer.calls.append(AnswerCall("c1", "now", "{}", whole=True))
+        answer.end = Finished(0, FinishReason.STOP, Usage(1, 2, 3), Timings(1.0, 2.0, 3.0))
+        answer.outcome = Outcome.DONE
+    (back,) = import_document(export_markdown(tree, lambda _: "3 tok"))
+    assert said(back) == said(tree)
+    assert (back.title, back.settings, back.changed) == (tree.title, tree.settings, tree.changed)
+    for here, there in zip(tree.path(), back.path(), strict=True):
+        there.answer.id = here.answer.id
+        assert there.answer == here.answer
+        assert there.turn.asked == here.turn.asked
+
+
+def test_markdown_reads_as_a_conversation() -> None:
+    tree = ConversationTree(make_id())
+    answer = tree.ask("one?", 1.0, AnswerWriter("guide")).answers[0]
+    answer.pieces.append("**One**.")
+    seen = [line for line in export_markdown(tree, lambda _: "11 tok").splitlines() if not line.startswith("<!--")]
+    assert seen == ["", "# one?", "", "## You", "", "one?", "", "## guide", "", "**One**.", "", "*11 tok*"]
+
+
+def test_headings_that_say_who_speaks_are_a_conversation_too() -> None:
+    (tree,) = import_document("# Trees\n\n## User\n\nWhat is an oak?\n\n## Assistant\n\nA tree.\n\n## User\n\nMore?\n")
+    assert said(tree) == [("What is an oak?", "A tree."), ("More?", "")]
+    assert tree.title == "Trees"
+    assert tree.path()[0].answer.writer.model == "Assistant"
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_what_holds_no_conversation_is_told_in_words_that_go_on_a_sentence(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        import_document(text)
+    assert str(caught.value)[0].islower()
