@@ -17,6 +17,7 @@ from core.models.catalog import Catalog, decode_catalog
 from core.models.downloads.status import DownloadItem, DownloadState, Resumed
 from core.models.fit.estimate import Judged, find_largest_context, judge_fit
 from core.models.fit.parts import Setup
+from core.models.fit.speed import estimate_speed
 from core.models.formats.header import Header, Layer
 from core.models.hub.repository import Quant, RepoFile, Repository
 from core.models.hub.search import Filters, Found, Page
@@ -225,7 +226,11 @@ class StillStore:
         memory: tuple[Device, ...] | None = None,
     ) -> Judged:
         setup = Setup(context or 8_192, kv or KvType.F16)
-        return Judged(header, setup, judge_fit(header, setup, MEMORY), find_largest_context(header, setup, MEMORY))
+        # This machine's own memory is another one wherever tests run.
+        there = memory if memory is not None and len(memory) > 1 else MEMORY
+        fit = judge_fit(header, setup, there)
+        speed = estimate_speed(header, fit.plan)
+        return Judged(header, setup, fit, find_largest_context(header, setup, there), speed)
 
     def expect_kind(self, artifact: Artifact, *, header: Header | None = None) -> ModelKind:
         return ModelKind.CHAT

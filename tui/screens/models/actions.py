@@ -114,6 +114,14 @@ ACTIONS = (
         selects=True,
     ),
     Action(
+        "models.machine",
+        "What fits another machine",
+        "machine",
+        ("M",),
+        "Ask what fits into other memory, as a card of 12GB and 32GB of main memory; again for this machine.",
+        selects=True,
+    ),
+    Action(
         "models.scroll",
         "Scroll the details down",
         "scroll_details(1)",

@@ -21,7 +21,16 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui import glyphs
 from tui.screens.models import facts
-from tui.screens.models.fit import Dial, QuantChoice, add_header, choose_to_read, judge_headers, set_dial
+from tui.screens.models.fit import (
+    Dial,
+    QuantChoice,
+    add_header,
+    choose_to_read,
+    describe_memory,
+    describe_where,
+    judge_headers,
+    set_dial,
+)
 from tui.screens.models.leaf import Leaf, list_memory, list_quants
 from tui.screens.models.rows import Item, is_partial
 from tui.session import LoadWish
@@ -29,6 +38,7 @@ from tui.widgets.plain import Plain, make_drawable
 from tui.widgets.row_list import Cell, Field, RowList
 
 if TYPE_CHECKING:
+    from core.devices.device import Device
     from core.models.fit.estimate import Judged
     from core.models.hub.repository import Quant
     from core.models.store import Store
@@ -41,6 +51,8 @@ FIELDS = (
     Field("size", 7, right=True),
     Field("fit", 12),
     Field("most", 7, right=True, rank=1),
+    Field("where", 13, rank=2),
+    Field("tok/s", 6, right=True, rank=3),
 )
 
 
@@ -63,6 +75,8 @@ class Details(Container):
         self._leaves: dict[str, Leaf] = {}
         self._reading = ""
         """The key of the model whose header is being read."""
+        self._machine: tuple[Device, ...] = ()
+        """Another machine that is asked about; none for this one."""
 
     def compose(self) -> ComposeResult:
         yield Plain(id="facts")
@@ -127,6 +141,9 @@ class Details(Container):
         before, self._item = self._item, item
         moved = item is None or before is None or item.key != before.key
         self._draw(moved=moved)
+        if item is not None and self.leaf.dial is not None and not self.leaf.verdicts:
+            # Another machine was asked about meanwhile.
+            self._weigh(item.key)
         if item is None or not _has_file(item):
             return
         stale = not moved and before is not None and _differs(before, item)
@@ -148,6 +165,19 @@ class Details(Container):
             return
         self._put(self._item.key, replace(leaf, dial=to(leaf.dial), turned=True))
         self._weigh(self._item.key)
+
+    @property
+    def machine(self) -> tuple[Device, ...]:
+        """Another machine that the verdicts are about; none where they are about this one."""
+        return self._machine
+
+    def imagine(self, machine: tuple[Device, ...]) -> None:
+        """Ask what would fit into another machine, or with none of its devices into this one again."""
+        self._machine = machine
+        self._leaves = {key: replace(leaf, verdicts=()) for key, leaf in self._leaves.items()}
+        self._draw()
+        if self._item is not None and self.leaf.dial is not None:
+            self._weigh(self._item.key)
 
     def refresh_here(self) -> None:
         """Other models are on this machine now."""
@@ -215,7 +245,7 @@ class Details(Container):
     async def _begin(self, key: str, leaf: Leaf, usual: int) -> None:
         """The first verdict is for what loading would choose; there the slider starts."""
         (first,) = await asyncio.to_thread(
-            judge_headers, self._store(), leaf.headers[usual : usual + 1], None, leaf.memory
+            judge_headers, self._store(), leaf.headers[usual : usual + 1], None, self._machine or leaf.memory
         )
         if first is None:
             self._put(key, leaf)
@@ -227,7 +257,8 @@ class Details(Container):
             self._put(key, replace(leaf, dial=before.dial, turned=True))
         else:
             self._put(key, replace(leaf, dial=started))
-        self.post_message(self.Weighed(key, first.fit.verdict))
+        if not self._machine:
+            self.post_message(self.Weighed(key, first.fit.verdict))
         await self._judge(key)
 
     @work(exclusive=True, group="weigh")
@@ -235,10 +266,11 @@ class Details(Container):
         await self._judge(key)
 
     async def _judge(self, key: str) -> None:
-        leaf = self._leaves[key]
-        verdicts = await asyncio.to_thread(judge_headers, self._store(), leaf.headers, leaf.dial, leaf.memory)
+        leaf, machine = self._leaves[key], self._machine
+        memory = machine or leaf.memory
+        verdicts = await asyncio.to_thread(judge_headers, self._store(), leaf.headers, leaf.dial, memory)
         now = self._leaves[key]
-        if (now.dial, now.headers) == (leaf.dial, leaf.headers):
+        if (now.dial, now.headers, self._machine) == (leaf.dial, leaf.headers, machine):
             self._put(key, replace(now, verdicts=verdicts))
 
     @on(RowList.Moved, "#quants")
@@ -307,12 +339,13 @@ class Details(Container):
         return self.screen.has_class("-picking")
 
     def _verdict(self, leaf: Leaf, item: Item | None) -> Content | None:
-        lines = []
+        lines = self._asked_machine(leaf)
         if (verdict := self.verdict) is not None and leaf.dial is not None:
             if not self.quants.display:
                 label = f"{self.choice.quant.label} " if self.choice is not None else ""
                 lines.append(Content(label).append(facts.format_verdict(verdict)))
             lines.append(facts.format_sum(verdict, paired=self._narrow))
+            lines += facts.format_plan(verdict)
             lines += facts.list_fit_notes(verdict)
         if (choice := self.choice) is not None and not choice.runs:
             lines.append(Content.styled(f"No engine here runs {choice.quant.format} models.", "$warning"))
@@ -330,6 +363,12 @@ class Details(Container):
             lines.append(Content.styled(f"Press enter to load it anew{self.wish}.", "$quiet"))
         return Content("\n").join(lines) if lines else None
 
+    def _asked_machine(self, leaf: Leaf) -> list[Content]:
+        if not self._machine or leaf.dial is None:
+            return []
+        asked = f"On another machine, with {describe_memory(self._machine)}; M asks about this one again."
+        return [Content.styled(asked, "$warning")]
+
     def _line(self, selector: str, content: Content | None) -> None:
         line = self.query_one(selector, Static)
         line.display = content is not None
@@ -345,6 +384,8 @@ class Details(Container):
             format_size(choice.quant.size),
             facts.format_verdict_word(verdict.fit.verdict if verdict else None) if choice.runs else "no engine",
             fmt.format_count(verdict.largest) if verdict is not None and verdict.largest else "-",
+            describe_where(verdict.fit.plan) if verdict is not None else "",
+            verdict.speed.bound if verdict is not None and verdict.speed is not None and verdict.fit.plan.fits else "",
         )
 
 

@@ -12,6 +12,7 @@ from textual.content import Content
 from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
+from core.models.fit.plan_words import describe_plan
 from core.models.formats.header import Header
 from core.models.formats.registry import load_formats
 from core.sizes import format_size
@@ -209,6 +210,15 @@ def format_verdict(judged: Judged) -> Content:
     """For a model that is here."""
     most = f"; at most {fmt.format_count(judged.largest)} tokens" if judged.largest else "; no context fits"
     return format_verdict_word(judged.fit.verdict).append(Content.styled(most, "$quiet"))
+
+
+def format_plan(judged: Judged) -> list[Content]:
+    """Where it would lie, where there is a choice, and how fast it would be with where that is known from."""
+    plan, speed = judged.fit.plan, judged.speed
+    lines = [describe_plan(plan)] if plan.whole else []
+    if speed is not None and plan.fits:
+        lines.append(f"{speed.words[:1].upper()}{speed.words[1:]}, by the {speed.basis.value}; tui bench measures it.")
+    return [Content.styled(line, "$quiet") for line in lines]
 
 
 def _fact(name: str, value: str, width: int = 0) -> Content:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from textual import work
 from textual.message import Message
 
+from core.devices.listing import describe_host
 from core.errors import BenchtopError, GatedRepository
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.models.fit.estimate import Verdict
@@ -23,6 +24,7 @@ from tui.dialogs.confirm import Confirm
 from tui.screens.models.adding import Adding
 from tui.screens.models.details import Details
 from tui.screens.models.downloads import STOPPED, DownloadLines, Transfers
+from tui.screens.models.fit import read_machine
 from tui.screens.models.rows import Where
 from tui.screens.models.table import ShelfTable
 
@@ -58,6 +60,8 @@ class Keeping(Adding):
         self._polling = False
         self._states: dict[str, DownloadState] = {}
         self._complained = ""
+        self.last_machine = ""
+        """What was asked about last in place of this machine."""
         self.came: set[str] = set()
         """Names of models that were downloaded since the disk was looked at."""
 
@@ -347,6 +351,25 @@ class Keeping(Adding):
 
     def action_kv(self) -> None:
         self.query_one(Details).turn(lambda dial: dial.cycled())
+
+    def action_machine(self) -> None:
+        details = self.query_one(Details)
+        if details.machine:
+            details.imagine(())
+            return
+        from tui.dialogs.ask import Ask
+
+        place = "rtx 3060 12GB, 32GB (cards, main memory)"
+        self.app.push_screen(Ask("What fits another machine", self.last_machine, self._imagine, placeholder=place))
+
+    def _imagine(self, answer: str) -> str | None:
+        try:
+            machine = read_machine(answer, describe_host())
+        except BenchtopError as error:
+            return str(error)
+        self.last_machine = answer
+        self.query_one(Details).imagine(machine)
+        return None
 
 
 def _nothing_left(item: DownloadItem) -> bool:

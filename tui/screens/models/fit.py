@@ -11,12 +11,16 @@ from msgspec.structs import replace
 from core.contract.artifact import FormatName
 from core.contract.options import KvType
 from core.devices.device import Device
+from core.errors import UsageError
+from core.models.fit.what_if import make_devices
 from core.models.formats.header import Header
 from core.models.hub.repository import Quant
 from core.models.offers import adapt_header
+from core.sizes import format_size, parse_size
 
 if TYPE_CHECKING:
     from core.models.fit.estimate import Judged
+    from core.models.fit.plan import LoadPlan
     from core.models.store import Store
 
 LEAST_TOKENS: Final = 512
@@ -114,6 +118,43 @@ def judge_headers(
         store.judge(header, context=asked[0], kv=asked[1], memory=memory) if header is not None else None
         for header in headers
     )
+
+
+def read_machine(text: str, host: Device) -> tuple[Device, ...]:
+    """Another machine, as one writes it: the memory of a card, or of several with plus signs, their name before it
+    where that is known, and behind a comma main memory. `rtx 3060 12GB, 32GB`, `12GB+8GB`, `0, 16GB` without a card.
+    Raises UsageError."""
+    cards, _, main = text.partition(",")
+    name, _, first = cards.partition("+")[0].strip().rpartition(" ")
+    sizes = [first, *cards.split("+")[1:]]
+    try:
+        found = [parse_size(size, host.total) for size in sizes if size.strip() != "0"]
+        memory = parse_size(main, host.total) if main.strip() else None
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return make_devices(host, found, memory, name.strip() or None)
+
+
+def describe_memory(devices: Sequence[Device]) -> str:
+    """Another machine in a few words."""
+    host, *cards = devices
+    words = []
+    for card in cards:
+        size = format_size(card.total)
+        # A card without a name of its own is called by its size.
+        words.append(card.name if size in card.name else f"{card.name} of {size}")
+    return ", ".join((*words, f"{format_size(host.free)} of main memory"))
+
+
+def describe_where(plan: LoadPlan) -> str:
+    """Where a model would lie, for a narrow column."""
+    if not plan.fits:
+        return ""
+    if not plan.placed:
+        return "main memory"
+    if plan.placed < plan.layers:
+        return f"{plan.placed}/{plan.layers} on card"
+    return f"{plan.expert_layers} experts out" if plan.expert_layers else "on card"
 
 
 class Share(Struct, frozen=True):

@@ -219,6 +219,23 @@ async def test_the_slider_and_the_kv_type_judge_all_quants_anew_without_reading_
         assert on.store.headers_read == [f"{QWEN}:Q4_K_M"]
 
 
+async def test_another_machine_is_asked_about_and_then_this_one_again() -> None:
+    async with models() as on:
+        await on.select("Qwen3-0.6B-Q8_0")
+        await until(on.pilot, lambda: "at most" in on.said("#verdict"))
+        await on.press("M")
+        await on.press(*"rtx 3061 12GB", "enter")
+        await on.until_shown("these names are like it")
+        await on.press("escape", "M")
+        await on.press(*"rtx 3060 12GB, 8GB", "enter")
+        await until(on.pilot, lambda: "All 37 layers on rtx 3060" in on.said("#verdict"))
+        assert "On another machine, with rtx 3060 of 12.0 GB, 8.0 GB of main memory" in on.said("#verdict")
+        assert "tokens/s, by the bandwidth by the data sheet" in on.said("#verdict")
+        await on.press("M")
+        await until(on.pilot, lambda: on.details.verdict is not None and not on.details.machine)
+        assert "rtx 3060" not in on.said("#verdict")
+
+
 async def test_a_quant_the_cursor_stays_on_is_judged_by_its_own_header() -> None:
     async with models() as on:
         await on.quants_of("qwen3-4b")
