@@ -25,7 +25,7 @@ class SpeedBasis(Enum):
     """Where the bandwidth of the slowest memory that counts comes from."""
 
     MEASURED = "bandwidth of this device, measured by the last run"
-    DATA_SHEET = "bandwidth by the data sheet"
+    DATA_SHEET = "bandwidth of the data sheet"
     ASSUMED = "bandwidth, with 50 GB/s of main memory assumed"
 
 

@@ -27,7 +27,6 @@ from tui.screens.models.fit import (
     add_header,
     choose_to_read,
     describe_memory,
-    describe_where,
     judge_headers,
     set_dial,
 )
@@ -49,10 +48,9 @@ FIELDS = (
     Field("", 1),
     Field("quant", 0),
     Field("size", 7, right=True),
-    Field("fit", 12),
+    Field("fit", 14),
     Field("most", 7, right=True, rank=1),
-    Field("where", 13, rank=2),
-    Field("tok/s", 6, right=True, rank=3),
+    Field("tok/s", 6, right=True, rank=2),
 )
 
 
@@ -382,9 +380,8 @@ class Details(Container):
             Content.styled(glyphs.find_glyphs(self).running if choice.here else " ", "$primary"),
             choice.quant.label,
             format_size(choice.quant.size),
-            facts.format_verdict_word(verdict.fit.verdict if verdict else None) if choice.runs else "no engine",
+            facts.format_place(verdict) if choice.runs else "no engine",
             fmt.format_count(verdict.largest) if verdict is not None and verdict.largest else "-",
-            describe_where(verdict.fit.plan) if verdict is not None else "",
             verdict.speed.bound if verdict is not None and verdict.speed is not None and verdict.fit.plan.fits else "",
         )
 

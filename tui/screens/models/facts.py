@@ -19,7 +19,7 @@ from core.sizes import format_size
 from core.snapshots import DraftStats, ModelSnapshot
 from tui import format as fmt
 from tui.glyphs import Glyphs
-from tui.screens.models.fit import Dial, compute_shares
+from tui.screens.models.fit import Dial, compute_shares, describe_where
 from tui.screens.models.rows import Item
 from tui.widgets.gauge import draw_bar
 
@@ -54,6 +54,14 @@ def format_verdict_word(verdict: Verdict | None, *, rough: bool = False) -> Cont
     if verdict is None:
         return Content("")
     return Content.styled(f"{'~' if rough else ''}{verdict.value}", STYLES[verdict])
+
+
+def format_place(judged: Judged | None) -> Content:
+    """The verdict in a word; where it fits and there are accelerators, where it would lie in place of that."""
+    if judged is None:
+        return Content("")
+    where = describe_where(judged.fit.plan) if judged.fit.plan.whole else ""
+    return Content.styled(where, STYLES[judged.fit.verdict]) if where else format_verdict_word(judged.fit.verdict)
 
 
 def shorten_name(name: str, width: int, cut: str) -> str:

@@ -230,7 +230,7 @@ async def test_another_machine_is_asked_about_and_then_this_one_again() -> None:
         await on.press(*"rtx 3060 12GB, 8GB", "enter")
         await until(on.pilot, lambda: "All 37 layers on rtx 3060" in on.said("#verdict"))
         assert "On another machine, with rtx 3060 of 12.0 GB, 8.0 GB of main memory" in on.said("#verdict")
-        assert "tokens/s, by the bandwidth by the data sheet" in on.said("#verdict")
+        assert "tokens/s, by the bandwidth of the data sheet" in on.said("#verdict")
         await on.press("M")
         await until(on.pilot, lambda: on.details.verdict is not None and not on.details.machine)
         assert "rtx 3060" not in on.said("#verdict")
