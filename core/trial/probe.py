@@ -48,6 +48,8 @@ REHEARSAL_VERSION = 2
 """Goes up when trial runs learn to try more: the verdict of one that tried less says less."""
 ENDING_SECONDS = 0.25
 """Seconds in which a child is ended whose time is up."""
+COARSE_LAYERS = 4
+"""Placements with fewer layers between them are alike in speed."""
 MOST_DEEP_TOKENS = 1024
 """Of the long prompt behind which settings are compared."""
 log = get_logger(__name__)
@@ -155,7 +157,7 @@ class Prober:
 
     def _path(self, engine: Engine, artifact: Artifact, options: LoadOptions) -> Path:
         model = (mark_artifact(artifact), str(find_newest_write(artifact.path)), str(REHEARSAL_VERSION))
-        subject = (engine.name, _version(engine), describe_machine().fingerprint, *model)
+        subject = (engine.name, _version(engine), describe_machine().fingerprint, *model, *_mark_placement(options))
         asked = (f"{name} {getattr(options, name)}" for name in options.__struct_fields__ if name not in UNTRIED)
         digest = hashlib.sha256(os.fsencode("\n".join((*subject, *asked)))).hexdigest()[:24]
         return self._folder / f"{engine.name}-{digest}.json"
@@ -370,6 +372,15 @@ def _find_reached(outcome: TrialOutcome) -> int:
     return (
         max((line.variant for line in outcome.lines if isinstance(line, VariantTried | VariantRefused)), default=-1) + 1
     )
+
+
+def _mark_placement(options: LoadOptions) -> tuple[str, ...]:
+    """What of a placement changes which settings are fast; a layer more or less does not."""
+    placement = options.placement
+    if placement is None or placement.on_host:
+        return ()
+    coarse = (placement.layers // COARSE_LAYERS, placement.expert_layers // COARSE_LAYERS)
+    return (*placement.devices, str(replace(placement, layers=coarse[0], expert_layers=coarse[1], shares=())))
 
 
 def _version(engine: Engine) -> str:

@@ -30,8 +30,9 @@ def find_rpc_folder() -> Path:
 
 
 @contextmanager
-def run_rpc_server(folder: Path) -> Iterator[str]:
-    """A server on loopback for as long as the context is; `host:port`."""
+def run_rpc_server(folder: Path, *, room: int = 0) -> Iterator[str]:
+    """A server on loopback for as long as the context is; `host:port`. `room`: bytes that its process may take in all,
+    libraries and threads counted, though it tells of as many as the machine has; zero for any number."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,6 +48,10 @@ def run_rpc_server(folder: Path) -> Iterator[str]:
                 if there.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.02)
+        if room:
+            import resource  # Linux has it
+
+            resource.prlimit(server.pid, resource.RLIMIT_AS, (room, room))
         yield f"127.0.0.1:{port}"
     finally:
         server.kill()

@@ -11,13 +11,21 @@ from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity
 from core.chat.schemas import read_response_schema
-from core.contract.abilities import KeepsStates, Reproduces
+from core.contract.abilities import KeepsStates, Places, Reproduces
 from core.contract.artifact import NO_FILES, SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.models import Model, PredictsAhead
 from core.contract.options import LoadOptions
 from core.engines.registry import Engines
-from core.errors import ArtifactError, BenchtopError, EngineFailed, EngineUnavailable, LoadFailed, UsageError
+from core.errors import (
+    ArtifactError,
+    BenchtopError,
+    EngineFailed,
+    EngineUnavailable,
+    LoadFailed,
+    MemoryShort,
+    UsageError,
+)
 from core.models.fit.mtp import choose_mtp
 from core.models.formats.detect import find_newest_write, fingerprint_model
 from core.models.formats.parts import list_parts
@@ -26,11 +34,19 @@ from core.models.library.variants import list_formats, provide_variant
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Find, Way, add_draft, choose_way, refuse_unlike
 from core.serving.loaded import LoadedModel
+from core.serving.pool.planning import (
+    PlannedLoad,
+    describe_correction,
+    has_other_memory,
+    plan_options,
+    verify_plan,
+)
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.telemetry.log import get_logger
 from core.trial.child import Line
 from core.trial.choose_engine import Candidate, Selector
+from core.trial.placing import PlacementTrials
 from core.trial.probe import ROUNDS, Prober, list_thread_counts
 from core.trial.steps import TrialSteps
 from core.trial.verdict import apply_fitting
@@ -63,6 +79,7 @@ class ModelLoader:
         self._find = find
         self._skip = threading.Event()
         """Somebody waits for a model and wants no more measured."""
+        self._placements = PlacementTrials(cache / "placements", settings.probe.timeout)
         self._told: set[Path] = set()
         self._measured: set[Path] = set()
         """What was measured in this process: `fresh` is for the first load of a model, not for each."""
@@ -104,17 +121,19 @@ class ModelLoader:
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
+        draft = guessing.size if isinstance(guessing, Artifact) else 0
         options = replace(
             self._choose_options(artifact, profile), memory=memory, device_memory=tuple(elsewhere.items())
         )
-        for candidate in self._in_order(candidates, options, stop, tell, fresh=fresh):
+        placed = self._plan(candidates, options, draft).options
+        for candidate in self._in_order(candidates, placed, stop, tell, fresh=fresh):
             try:
-                loaded = self._load(candidate, options, stop, tell, fresh=fresh and len(candidates) == 1)
+                loaded = self._load(candidate, options, draft, stop, tell, fresh=fresh and len(candidates) == 1)
             except (LoadFailed, EngineFailed, EngineUnavailable) as error:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
             else:
-                load_draft = partial(self._load_draft, candidate.engine.name, stop, tell)
+                load_draft = partial(self._load_draft, candidate.engine.name, options, stop, tell)
                 return add_draft(loaded, artifact.name, guessing, load_draft)
         if len(failures) == 1:
             raise failures[0]
@@ -188,17 +207,31 @@ class ModelLoader:
             self._engines.choose(artifact, self._forced(profile))
         if artifact.format == URL:
             raise UsageError(f"{artifact.name} runs on another machine; only what runs here can be measured.")
-        options = self._choose_options(artifact, profile)
+        options = self._plan(candidates, self._choose_options(artifact, profile)).options
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
 
+    def _plan(self, candidates: Sequence[Candidate], options: LoadOptions, draft: int = 0) -> PlannedLoad:
+        """For the first engine that can place a model. Raises LoadFailed for a wish that cannot be met here."""
+        first = next((each for each in candidates if isinstance(each.engine, Places)), None)
+        return PlannedLoad(options) if first is None else plan_options(first.engine, first.artifact, options, draft)
+
     def _load_draft(
-        self, engine: str, stop: threading.Event, tell: Callable[[str], None], artifact: Artifact, options: LoadOptions
+        self,
+        engine: str,
+        beside: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        artifact: Artifact,
+        options: LoadOptions,
     ) -> LoadedModel:
-        """With the same engine where that takes it. Raises what loading raises."""
+        """With the same engine where that takes it; `beside` the model that has these options, whose devices it may
+        use. Raises what loading raises."""
+        idle = 0 if beside.gpu_layers == 0 else None
+        options = replace(options, gpu_layers=idle, rpc=beside.rpc)
         candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
         if not candidates:
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}, which is to draft.")
-        return self._load(candidates[0], options, stop, lambda words: tell(f"draft: {words}"), fresh=False)
+        return self._load(candidates[0], options, 0, stop, lambda words: tell(f"draft: {words}"), fresh=False)
 
     def _forced(self, profile: Profile) -> str | None:
         return profile.engine or self._settings.model.engine
@@ -242,14 +275,42 @@ class ModelLoader:
         self,
         candidate: Candidate,
         options: LoadOptions,
+        draft: int,
         stop: threading.Event,
         tell: Callable[[str], None],
         *,
         fresh: bool,
     ) -> LoadedModel:
-        engine, artifact = candidate.engine, candidate.artifact
-        notes: tuple[str, ...] = ()
+        """Planned, verified and loaded; planned once more where memory was short in the end. `draft`: bytes of a model
+        that will be loaded beside it."""
+        planned = plan_options(candidate.engine, candidate.artifact, options, draft)
+        try:
+            return self._load_planned(candidate, planned, stop, tell, fresh=fresh)
+        except MemoryShort as error:
+            if not planned.uses_devices:
+                raise
+            log.warning("planned anew", model=candidate.artifact.name, engine=candidate.engine.name, why=str(error))
+            tell("planning anew: memory was short")
+            planned = plan_options(candidate.engine, candidate.artifact, options, draft)
+            loaded = self._load_planned(candidate, planned, stop, tell, fresh=False)
+            note = (
+                f"Memory was short at first, as when other programs take some, so its place was planned anew: {error}"
+            )
+            return replace(loaded, notes=(note, *loaded.notes))
+
+    def _load_planned(
+        self,
+        candidate: Candidate,
+        planned: PlannedLoad,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        *,
+        fresh: bool,
+    ) -> LoadedModel:
+        engine, artifact, options = candidate.engine, candidate.artifact, planned.options
+        notes = planned.notes
         if self._settings.probe.enabled and isinstance(engine, Native):
+            options, corrected = self._verify(candidate, planned, options, stop, tell, fresh=fresh)
             tell(f"trying {engine.name} in a child process")
             bench = self._settings.bench
             # Without measuring, one round still tells whether the engine survives the model.
@@ -257,7 +318,10 @@ class ModelLoader:
             arguments = (engine, candidate.location, artifact, options, stop)
             follow = _follow_steps(engine.name, options, tell)
             verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh, tell=follow, skip=self._skip)
-            options, notes = apply_fitting(engine, artifact, verdict, options), verdict.notes
+            tuned = apply_fitting(engine, artifact, verdict, options)
+            if has_other_memory(tuned, options):
+                tuned, corrected = self._verify(candidate, planned, tuned, stop, tell, fresh=False)
+            options, notes = tuned, (*(corrected or notes), *verdict.notes)
 
         def progress(share: float) -> bool:
             tell(f"loading with {engine.name}, {share:.0%}")
@@ -269,6 +333,24 @@ class ModelLoader:
         model = engine.load(artifact, options, progress)
         identity = identify_model(engine, artifact, options, model)
         return LoadedModel(model, engine.name, (*notes, *about), identity=identity, schema=schema)
+
+    def _verify(
+        self,
+        candidate: Candidate,
+        planned: PlannedLoad,
+        options: LoadOptions,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+        *,
+        fresh: bool,
+    ) -> tuple[LoadOptions, tuple[str, ...]]:
+        """The options with a placement that was seen to load, and what should be known where that is not the plan's."""
+        if not planned.uses_devices:
+            return options, ()
+        tell("seeing in a child process whether it has room where it is to lie")
+        verdict = verify_plan(self._placements, candidate, planned, options, stop, fresh=fresh)
+        placed = replace(options, placement=verdict.placement, kv_room=verdict.kv_room)
+        return placed, describe_correction(planned, verdict)
 
 
 def _follow_steps(engine: str, options: LoadOptions, tell: Callable[[str], None]) -> Callable[[Line], None]:

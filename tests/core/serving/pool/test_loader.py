@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
-from core.contract.options import LoadOptions
+from core.contract.artifact import Artifact
+from core.contract.models import Embedder, Reranker, TokenModel
+from core.contract.options import LoadOptions, LoadProgress, ignore_progress
+from core.contract.placement import Placement
+from core.devices.device import Backend, Device, DeviceKind
+from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import ENGINES, Engines
+from core.errors import LoadFailed, MemoryShort
 from core.models.resolve import resolve_own
+from core.serving.pool import planning
 from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
 from core.settings.profile import Profile
-from core.settings.schema import BenchSettings, Settings
+from core.settings.schema import BenchSettings, ProbeSettings, Settings
 from core.trial.probe import Prober
 from core.trial.verdict import ProbeVerdict
 
@@ -66,3 +73,99 @@ def test_the_batch_that_is_asked_for_is_taken_whatever_was_measured_before(tmp_p
     model = loader.load(GUIDE, threading.Event(), lambda _: None, profile).model
     assert model.spec.batch == 64
     model.shutdown()
+
+
+HOST_DEVICE = Device("a processor", DeviceKind.HOST, 64 << 30, 32 << 30)
+
+
+def card(free: int) -> Device:
+    return Device("a card", DeviceKind.CARD, 8 << 30, free, "CUDA0", Backend.CUDA)
+
+
+class Crowded(LlamaCppEngine):
+    """llama.cpp with a card that this machine has not, of which others take the memory at first."""
+
+    def __init__(self) -> None:
+        self.asked: list[Placement | None] = []
+
+    def load(
+        self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress
+    ) -> TokenModel | Embedder | Reranker:
+        self.asked.append(options.placement)
+        if options.placement is not None and options.placement.devices:
+            raise MemoryShort(artifact.name, "There is too little memory on CUDA0.", "CUDA0")
+        return super().load(artifact, options, progress)
+
+
+def crowd(folder: Path, options: LoadOptions = LoadOptions()) -> tuple[ModelLoader, Crowded]:
+    engines = Engines({"llamacpp": f"{__name__}:Crowded"})
+    engine = engines.get("llamacpp")
+    assert isinstance(engine, Crowded)
+    settings = Settings(probe=ProbeSettings(enabled=False))
+    return ModelLoader(settings, engines, Noting(folder), options, folder, lambda _: None), engine
+
+
+def test_a_model_is_planned_once_more_where_memory_was_taken_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader, engine = crowd(tmp_path)
+    # Looked at twice each time: once to choose among engines.
+    seen = iter([card(4 << 30), card(4 << 30), card(0)])
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, next(seen)))
+    loaded = loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    loaded.model.shutdown()
+    first, second = engine.asked
+    assert first is not None
+    assert second is not None
+    assert (first.devices, second.devices) == (("CUDA0",), ())
+    assert loaded.notes[0].startswith("Memory was short at first, as when other programs take some, so its place was")
+    assert "no accelerator has room for a layer" in loaded.notes[1]
+
+
+def test_memory_that_stays_short_is_told_after_the_second_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader, engine = crowd(tmp_path)
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, card(4 << 30)))
+    with pytest.raises(MemoryShort, match=r"^There is too little memory on CUDA0\.$"):
+        loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    assert len(engine.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (LoadOptions(override_tensor=("attn=CUDA7",)), "names the device CUDA7; here are CPU, CUDA0"),
+        (LoadOptions(override_tensor=("attn",)), "is no rule for tensors; write PATTERN=DEVICE"),
+        (LoadOptions(tensor_split=(1.0, 1.0)), "names 2 shares, and there are 1 accelerators"),
+        (LoadOptions(tensor_split=(0.0,)), "not all of them zero"),
+        (LoadOptions(main_gpu=3), "There is no accelerator 3 for --main-gpu"),
+    ],
+    ids=["no such device", "no rule", "too many shares", "no shares", "no such number"],
+)
+def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: LoadOptions, said: str
+) -> None:
+    loader, engine = crowd(tmp_path, options)
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, card(4 << 30)))
+    with pytest.raises(LoadFailed, match=said):
+        loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    assert engine.asked == []
+
+
+def test_more_layers_than_the_model_has_are_all_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, card(4 << 30)))
+    planned = planning.plan_options(Crowded(), GUIDE, LoadOptions(gpu_layers=900))
+    assert planned.plan is not None
+    layers = planned.plan.layers
+    assert planned.options.placement is not None
+    assert planned.options.placement.layers == layers
+    assert planned.notes[0].startswith(
+        f"900 layers were asked for; with the output counted as one the model has {layers},"
+    )
+
+
+def test_a_servers_devices_are_for_models_that_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lent = Device("box:1", DeviceKind.REMOTE, 8 << 30, 8 << 30, "RPC0[box:1]", Backend.RPC)
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, lent))
+    plans = [planning.plan_options(Crowded(), GUIDE, LoadOptions(rpc=servers)) for servers in (None, ("box:1",))]
+    placements = [planned.options.placement for planned in plans]
+    assert [each.devices for each in placements if each is not None] == [(), ("RPC0[box:1]",)]
