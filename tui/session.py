@@ -74,6 +74,8 @@ class Desk:
         """Why `model` cannot be used."""
         self.unloaded = False
         """That is because the user wanted it so, which is no failure."""
+        self._ending: HttpServer | None = None
+        """One that is being stopped, and lets its answers go on for a while."""
         self._made_key: str | None = None
         """The API key that was made for this run: clients know it, so it stays."""
         self._asked: dict[str, str] = {}
@@ -284,6 +286,11 @@ class Desk:
             raise
 
     @property
+    def ending(self) -> bool:
+        """Whether a server is being stopped."""
+        return self._ending is not None
+
+    @property
     def live_server(self) -> HttpServer | None:
         """The server while it listens; one that has failed counts as none."""
         return self.server if self.server is not None and self.server.running else None
@@ -291,8 +298,18 @@ class Desk:
     async def stop_server(self, drain: float = DRAIN_SECONDS) -> None:
         """Take no more connections, let requests in flight finish for `drain` seconds."""
         server, self.server = self.server, None
-        if server is not None:
+        if server is None:
+            return
+        self._ending = server
+        try:
             await server.stop(drain)
+        finally:
+            self._ending = None
+
+    async def hurry_server(self) -> None:
+        """A server that is being stopped waits for its answers no longer."""
+        if self._ending is not None:
+            await self._ending.stop(drain=0)
 
     async def close(self) -> None:
         """Stop the server and free the models. Once is enough; again does nothing."""

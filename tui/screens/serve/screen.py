@@ -29,7 +29,7 @@ from tui.screens.serve.request_facts import describe_guesses, list_notes
 from tui.screens.serve.requests import Board, describe_use
 from tui.screens.serve.snippets import SnippetsDialog, list_snippets
 from tui.screens.serve.usage import UsageDialog
-from tui.session import find_model
+from tui.session import DRAIN_SECONDS, find_model
 from tui.widgets.device_gauges import DeviceGauges
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable, set_subtitle
@@ -102,6 +102,7 @@ class ServeScreen(WorkbenchScreen):
             model,
             self._kind,
             self._busy,
+            self.desk.ending,
             self._revealed,
             glyphs.find_glyphs(self),
         )
@@ -111,13 +112,14 @@ class ServeScreen(WorkbenchScreen):
         marks = glyphs.find_glyphs(self)
         button = self.query_one("#toggle", Button)
         button.label = "Stop" if server is not None else "Start"
-        button.disabled = bool(self._busy)
+        button.disabled = bool(self._busy) and not self.desk.ending
         address, curl = self.query_one("#address", Static), self.query_one("#curl", Static)
         if server is None:
             host, port = self.desk.settings.server.host, self.desk.settings.server.port
             where = f"{host}:{port}" if port else f"a free port of {host}"
             address.update(Content.assemble((f"{marks.idle} {self._busy or 'stopped'}", "$quiet")))
-            curl.update(Content.styled(f"Press s to serve {model} at {where} to any OpenAI client.", "$quiet"))
+            told = "" if self._busy else f"Press s to serve {model} at {where} to any OpenAI client."
+            curl.update(Content.styled(told, "$quiet"))
             return
         key, verb = server.api_key, "hides" if self._revealed else "shows"
         told = "no API key needed" if key is None else f"API key: v {verb} it"
@@ -238,12 +240,26 @@ class ServeScreen(WorkbenchScreen):
     def action_switch(self) -> None:
         if not self._busy:
             self.flip()
+        elif self.desk.ending:
+            self.hurry()
+
+    @work(group="hurry", exclusive=True)
+    async def hurry(self) -> None:
+        """Cut off the answers that a server which stops still waits for."""
+        await self.desk.hurry_server()
+
+    def _tell_drain(self, what: str, seconds: float) -> str:
+        """What is being done, and what it waits for."""
+        if not (number := self.desk.answering()):
+            return what
+        answers = fmt.format_plural(number, "answer")
+        return f"{what}: {answers} may go on for {fmt.format_seconds(seconds)}; s cuts off"
 
     @work(group="server", exclusive=True)
     async def flip(self) -> None:
         """Start the server or stop it; requests in flight may finish."""
         stop = self.desk.live_server is not None
-        self._busy = "stopping" if stop else "starting"
+        self._busy = self._tell_drain("stopping", DRAIN_SECONDS) if stop else "starting"
         self._draw_server()
         try:
             await (self.desk.stop_server() if stop else self.desk.start_server())
@@ -266,7 +282,8 @@ class ServeScreen(WorkbenchScreen):
         """Have the server listen as it is wanted; what cannot be had stands in the dialog when that is opened again."""
         changes = list_changes(self.desk.settings.server, change.server)
         runs = self.desk.live_server is not None
-        self._busy = "restarting" if runs else "starting"
+        drain = self.desk.settings.server.drain_timeout
+        self._busy = self._tell_drain("restarting", drain) if runs else "starting"
         self._draw_server()
         try:
             await self.desk.change_server(change.server)

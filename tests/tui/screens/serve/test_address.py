@@ -12,9 +12,13 @@ from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from core.engines.registry import Engines
 from core.settings.load import load_settings
-from core.settings.schema import ServerSettings
-from tests.tui.conftest import notices, until
+from core.settings.model import ModelSettings
+from core.settings.schema import ServerSettings, Settings
+from core.workbench import Workbench
+from tests.fakes.support import folders_in
+from tests.tui.conftest import notices, shown, until
 from tui.app import BenchtopApp
 from tui.screens.serve.address import AddressDialog, AddressForm, WrongField, list_changes
 
@@ -109,6 +113,25 @@ async def test_an_answer_under_way_is_written_to_its_end_before_the_server_moves
         words = [json.loads(line[6:]) for line in told if line.startswith("data: {")]
         assert words[-1]["choices"][0]["finish_reason"] == "stop"
         await until(pilot, lambda: app.desk.live_server is not None and url_of(app) != url)
+
+
+async def test_answers_that_a_server_waits_for_can_be_cut_off(tmp_path: Path) -> None:
+    # It thinks for longer than any test waits.
+    engines = Engines({"echo": "tests.fakes.brooding:BroodingEngine"})
+    settings = Settings(server=ServerSettings(port=0), model=ModelSettings(ctx_size=200_000, draft="none"))
+    app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path), engines))
+    async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        url = await serving(app, pilot)
+        body = {"model": "echo", "stream": True, "messages": [{"role": "user", "content": "well"}]}
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            await write(app, pilot, port=str(free_port()))
+            await until(pilot, lambda: "1 answer may go on for 30 s; s cuts off" in shown(app, "#address"))
+            await pilot.press("s")
+            await until(pilot, lambda: app.desk.live_server is not None and url_of(app) != url)
+            told = [line async for line in lines]
+        assert any('"error"' in line for line in told)
 
 
 async def test_beyond_loopback_a_key_is_made_and_stays_the_same(echo_app: BenchtopApp) -> None:
