@@ -255,6 +255,18 @@ class BenchtopApp(KeysInTurn):
 
         self.push_screen(ThemeDialog(self.theme, self.add_themes))
 
+    def copy_theme(self, name: str, called: str) -> str | None:
+        """Write a theme as one of the user's own, and know it; a sentence where that cannot be."""
+        try:
+            path = self._palettes.copy_palette(name, called)
+        except KeyError:
+            return f"{name} is Textual's own, whose colours have other names; copy one of benchtop's."
+        except BenchtopError as error:
+            return str(error)
+        self.notify(f"Its colours stand in {path}; change them there, and press r in the list of themes.", timeout=12)
+        self.add_themes()
+        return None
+
     async def use_theme(self, name: str) -> None:
         """Wear a theme from now on, and at the next start."""
         self.theme = name

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from core.errors import BenchtopError, ConfigError
 from core.plugins import Plugin, PluginBroken, Registry, list_plugins
@@ -59,6 +62,26 @@ class Palettes:
             return self._read(path)
         return self._registry.get(name)
 
+    def copy_palette(self, name: str, called: str) -> Path:
+        """Write the colours of a palette into a file of the user's own, to be changed there; the file. Raises as `get`,
+        and ConfigError where it cannot be written or the name is taken."""
+        palette = replace(self.get(name), name=called)
+        if faults := find_faults(palette):
+            raise ConfigError(f"A theme cannot be called so: {faults[0]}.")
+        if self._folder is None or called in PALETTES:
+            raise ConfigError(f"There is a theme {called} already; call it otherwise.")
+        path = self._folder / f"{called}.toml"
+        lines = [f"# Made of {name}.", *(f"{key} = {json.dumps(value)}" for key, value in _list_colours(palette))]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write("\n".join((*lines, "")))
+        except FileExistsError:
+            raise ConfigError(f"{path} is there already; call it otherwise.") from None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror or error}.") from error
+        return path
+
     def _own_files(self) -> list[Path]:
         try:
             return sorted(self._folder.glob("*.toml")) if self._folder is not None else []
@@ -77,6 +100,10 @@ class Palettes:
         if faults := find_faults(palette):
             raise build_error(source, f"{faults[0]}.")
         return palette
+
+
+def _list_colours(palette: Palette) -> Iterator[tuple[str, object]]:
+    return ((key, getattr(palette, key)) for key in Palette.__struct_fields__ if key != "name")
 
 
 def _check(made: object) -> str | None:

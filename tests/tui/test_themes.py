@@ -14,6 +14,7 @@ from tests.tui.conftest import notices, quiet, until
 from themes import PALETTES, Palette
 from themes.palette import GROUNDS, READABLE_CONTRAST, TEXTS, compute_contrast, find_faults
 from tui.app import DEFAULT_THEME, BenchtopApp
+from tui.dialogs.ask import Ask
 from tui.dialogs.themes import ThemeDialog
 from tui.palettes import Palettes
 from tui.theming import build_theme
@@ -174,6 +175,22 @@ async def test_a_theme_file_that_is_changed_is_read_again_in_the_list(tmp_path: 
         await until(pilot, lambda: "second" in app.available_themes)
         assert app.current_theme.primary == "#f0f0f0"
         assert app.get_css_variables()["border"] == "#f0f0f0"
+
+
+async def test_a_copy_of_a_theme_becomes_one_of_the_users_own(tmp_path: Path) -> None:
+    app = quiet(palettes=own(tmp_path / "themes"))
+    async with app.run_test() as pilot:
+        await pilot.press("ctrl+t", "down", "w")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("enter")
+        await until(pilot, lambda: "paper-own" in app.available_themes)
+        assert isinstance(app.screen, ThemeDialog)
+        assert app.available_themes["paper-own"].primary == app.available_themes["paper"].primary
+        assert app.copy_theme("paper", "paper-own") == (
+            f"{tmp_path / 'themes' / 'paper-own.toml'} is there already; call it otherwise."
+        )
+        assert "Textual's own" in str(app.copy_theme("nord", "mine"))
+        assert str(app.copy_theme("paper", "a/b")).startswith("A theme cannot be called so: name: 'a/b' is no name")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.worker import Worker
 
+from tui.dialogs.ask import Ask
 from tui.widgets.plain import Plain
 from tui.widgets.row_list import Field, List
 
@@ -20,13 +21,17 @@ SETTLE_SECONDS: Final = 0.12
 """The cursor may run over a theme without its being drawn, which takes a while."""
 MOST_LISTED_THEMES: Final = 14
 FIELDS: Final = (Field("", 0),)
-OWN_HINT: Final = "Your own are files in the folder `themes` beside the config; r reads them again."
+OWN_HINT: Final = "w writes a copy into the folder `themes` beside the config, to be changed; r reads them again."
 
 
 class Wearer(Protocol):
     """What this dialog needs of the app."""
 
     theme: str
+
+    def copy_theme(self, name: str, called: str) -> str | None:
+        """Write a theme as one of the user's own; a sentence where that cannot be."""
+        ...
 
     async def use_theme(self, name: str) -> None:
         """Wear a theme from now on, and at the next start."""
@@ -41,6 +46,7 @@ class ThemeDialog(ModalScreen[None]):
         Binding("escape,q", "go_back", "Go back"),
         Binding("enter", "keep", "Keep it"),
         Binding("r", "reload", "Read the user's own again"),
+        Binding("w", "copy", "Write a copy to change"),
     ]
     AUTO_FOCUS = "#themes"
 
@@ -105,6 +111,18 @@ class ThemeDialog(ModalScreen[None]):
         self.dismiss()
         if self._wearer.theme != self._worn:
             self._wearer.theme = self._worn
+
+    def on_screen_resume(self) -> None:
+        """One that was written meanwhile is in the list."""
+        if self._list.rows:
+            self.run_worker(self.action_reload())
+
+    def action_copy(self) -> None:
+        name = self._list.row
+        if name is not None:
+            self.app.push_screen(
+                Ask(f"Copy {name} as", f"{name}-own", lambda called: self._wearer.copy_theme(name, called))
+            )
 
     async def action_reload(self) -> None:
         await self._reload().wait()
