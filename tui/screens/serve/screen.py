@@ -111,7 +111,7 @@ class ServeScreen(WorkbenchScreen):
         self._shown = wanted
         marks = glyphs.find_glyphs(self)
         button = self.query_one("#toggle", Button)
-        button.label = "Stop" if server is not None else "Start"
+        button.label = "Cut off" if self.desk.ending else "Stop" if server is not None else "Start"
         button.disabled = bool(self._busy) and not self.desk.ending
         address, curl = self.query_one("#address", Static), self.query_one("#curl", Static)
         if server is None:
