@@ -18,7 +18,7 @@ from core.tasks.bounds import count_prompt_bytes
 MOST_WRITTEN_TOKENS: Final = 8_000
 """Of a prompt or an answer that are put into words."""
 
-Decode = Callable[[Sequence[int]], Awaitable[str]]
+Decode = Callable[[Sequence[int]], Awaitable[bytes]]
 
 
 class RequestContent(Struct, frozen=True, eq=False):
@@ -45,24 +45,21 @@ class RequestContent(Struct, frozen=True, eq=False):
         """The prompt as the model reads it, control tokens and all, of a long one both ends. None where there is none,
         or its model is gone."""
         half = MOST_WRITTEN_TOKENS // 2
+        if not self.prompt:
+            return None
         if len(self.prompt) <= MOST_WRITTEN_TOKENS:
-            return await self._write(self.prompt)
-        begin, end = await self._write(self.prompt[:half]), await self._write(self.prompt[-half:])
+            written = await self.spell(self.prompt)
+            return None if written is None else written.decode("utf-8", "replace")
+        begin, end = await self.spell(self.prompt[:half]), await self.spell(self.prompt[-half:])
         if begin is None or end is None:
             return None
-        return f"{begin}\n\n... {len(self.prompt) - MOST_WRITTEN_TOKENS:,} tokens ...\n\n{end}"
+        left = f"\n\n... {len(self.prompt) - MOST_WRITTEN_TOKENS:,} tokens ...\n\n"
+        return left.join(each.decode("utf-8", "replace") for each in (begin, end))
 
-    async def write_answer(self, choice: int = 0) -> str | None:
-        """What the model has written up to now, of a long answer the end. None where its model is gone."""
-        if not self.choices:
-            return "".join(self.pieces[-MOST_WRITTEN_TOKENS:])
-        tokens = self.choices[choice]
-        made = tokens[max(len(self.prompt), len(tokens) - MOST_WRITTEN_TOKENS) :]
-        return await self._write(made) if made else ""
-
-    async def _write(self, tokens: Sequence[int]) -> str | None:
+    async def spell(self, tokens: Sequence[int]) -> bytes | None:
+        """The letters of tokens. None where the model is gone that has them."""
         decode = self.decode() if self.decode is not None else None
-        if decode is None or not tokens:
+        if decode is None:
             return None
         try:
             return await decode(tokens)
@@ -72,6 +69,30 @@ class RequestContent(Struct, frozen=True, eq=False):
     def without_audio(self) -> RequestContent:
         """Without the file of a transcription, which is large and cannot be read."""
         return replace(self, asked=replace(self.asked, audio=b"")) if isinstance(self.asked, Transcription) else self
+
+
+class AnswerReadout:
+    """Puts an answer into words as it grows: each token once, and of a long answer the end."""
+
+    def __init__(self, content: RequestContent, choice: int = 0) -> None:
+        self._content = content
+        self._tokens = content.choices[choice] if content.choices else ()
+        self._read = len(content.prompt)
+        """Tokens that are in words, or before those that are."""
+        self._letters = b""
+
+    async def read(self) -> str | None:
+        """All up to now. None where its model is gone."""
+        if not self._content.choices:
+            return "".join(self._content.pieces[-MOST_WRITTEN_TOKENS:])
+        begin = max(self._read, len(self._tokens) - MOST_WRITTEN_TOKENS)
+        if more := self._tokens[begin:]:
+            letters = await self._content.spell(more)
+            if letters is None:
+                return None
+            self._read = begin + len(more)
+            self._letters = (self._letters + letters)[-4 * MOST_WRITTEN_TOKENS :]
+        return self._letters.decode("utf-8", "replace")
 
 
 def _count_characters(asked: Request) -> int:

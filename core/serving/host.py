@@ -207,12 +207,12 @@ class Host:
         job = self._serving.find(request_id) if self._serving is not None else None
         return job.stream.content() if job is not None else None
 
-    async def decode(self, tokens: Sequence[int]) -> str:
-        """Their text, control tokens by the way they are written. Raises ModelNotReady while there is no model, and as
-        `PromptReader.decode`."""
+    async def decode(self, tokens: Sequence[int]) -> bytes:
+        """Their letters, control tokens by the way they are written. Raises ModelNotReady while there is no model, and
+        as `PromptReader.decode`."""
         if self._stop.is_set():
             raise ModelNotReady(self.name, f"The model {self.name} is being unloaded.")
-        return b"".join(await self._model.require_reader().decode(tokens)).decode("utf-8", "replace")
+        return b"".join(await self._model.require_reader().decode(tokens))
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request is queued or running."""

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from api.curl import KEY_VARIABLE, RECORDING
 from api.snippets import NO_KEY, ServedAt, write_snippets
-from core.settings.schema import ServerSettings, Settings
+from core.settings.schema import ProbeSettings, ServerSettings, Settings
 from core.snapshots import ModelKind
 from tests.api.conftest import Served, serving
 from tests.fakes.bert import write_embedder, write_reranker
@@ -47,7 +47,7 @@ pytestmark = [
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder = tmp_path_factory.mktemp("models")
     (folder / RECORDING).write_bytes(encoded(tone()))
-    settings = Settings(server=ServerSettings(port=0, api_keys=(KEY,)))
+    settings = Settings(server=ServerSettings(port=0, api_keys=(KEY,)), probe=ProbeSettings(enabled=False))
     async with serving(folder, settings) as started:
         for path in (
             write_embedder(folder / "vectors"),

@@ -33,6 +33,22 @@ class BroodingEngine(EchoEngine):
         return BroodingModel(options, think_long, CHATML_WITH_TOOLS)
 
 
+PONDERING_SECONDS: Final = 0.02
+
+
+class PonderingModel(EchoModel):
+    """Thinks as long, and leaves the processor to others."""
+
+    def step(self, work: Sequence[Work]) -> Sequence[Step]:
+        time.sleep(PONDERING_SECONDS)
+        return super().step(work)
+
+
+class PonderingEngine(EchoEngine):
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        return PonderingModel(options, think_long, CHATML_WITH_TOOLS)
+
+
 READING_SECONDS: Final = 0.05
 
 

@@ -10,7 +10,7 @@ from weakref import WeakMethod
 
 from core.observing.recent import RecentRequests
 from core.requests import Conversation, Generation
-from core.serving.content import MOST_WRITTEN_TOKENS, RequestContent
+from core.serving.content import MOST_WRITTEN_TOKENS, AnswerReadout, RequestContent
 from core.settings.schema import Settings
 from core.workbench import Workbench
 from tests.fakes.support import asks, folders_in
@@ -36,7 +36,7 @@ async def test_prompt_and_answer_are_read_while_the_request_runs_and_after_it(tm
     assert ended.content is not None
     for each in (content, ended.content):
         assert "hello there" in (await each.write_prompt() or "")
-        written = await each.write_answer()
+        written = await AnswerReadout(each).read()
         assert written is not None
         assert written.startswith(reply.choices[0].text)
     assert ended.content.prompt is content.prompt
@@ -85,12 +85,32 @@ async def test_both_ends_of_a_long_prompt_are_read(tmp_path: Path) -> None:
     asked: list[int] = []
 
     class Letters:
-        async def decode(self, tokens: Sequence[int]) -> str:
+        async def decode(self, tokens: Sequence[int]) -> bytes:
             asked.append(len(tokens))
-            return "x"
+            return b"x"
 
     letters = Letters()
     tokens = range(MOST_WRITTEN_TOKENS + 5)
     text = await RequestContent(asks("x"), tokens, decode=WeakMethod(letters.decode)).write_prompt()
     assert text == "x\n\n... 5 tokens ...\n\nx"
     assert asked == [MOST_WRITTEN_TOKENS // 2] * 2
+
+
+async def test_each_token_of_an_answer_is_put_into_words_once_and_halves_of_letters_wait() -> None:
+    asked: list[list[int]] = []
+
+    class Letters:
+        async def decode(self, tokens: Sequence[int]) -> bytes:
+            asked.append([*tokens])
+            return bytes(tokens)
+
+    letters = Letters()
+    tokens = [1, 2, *"ü".encode()[:1]]
+    answer = AnswerReadout(RequestContent(asks("x"), [1, 2], (tokens,), decode=WeakMethod(letters.decode)))
+    assert await answer.read() == "\N{REPLACEMENT CHARACTER}"
+    tokens += "ü".encode()[1:] + b"b"
+    assert await answer.read() == await answer.read() == "üb"
+    assert asked == [[0xC3], [0xBC, 0x62]]
+    tokens += [0x63] * (MOST_WRITTEN_TOKENS + 1)
+    assert len(await answer.read() or "") == MOST_WRITTEN_TOKENS + 2
+    assert len(asked[-1]) == MOST_WRITTEN_TOKENS

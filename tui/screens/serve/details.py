@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from core.observing.recent import EndedRequest
-from core.serving.content import RequestContent
+from core.serving.content import AnswerReadout, RequestContent
 from core.snapshots import ModelKind, RequestRow, RequestState
 from tui.screens.serve.request_facts import (
     describe_end,
@@ -67,6 +67,7 @@ class RequestDialog(ModalScreen[None]):
         self._row: RequestRow | None = None
         self._ended: EndedRequest | None = None
         self._known: RequestContent | None = None
+        self._readouts: list[AnswerReadout] = []
         self._text = ""
         self._facts: Sequence[str] = ()
 
@@ -174,9 +175,9 @@ class RequestDialog(ModalScreen[None]):
     async def _write_answer(self, known: RequestContent) -> Content:
         if self._ended is not None and self._ended.kind in (ModelKind.EMBEDDING, ModelKind.RERANKING):
             return Content.styled("Vectors and scores are not kept.", "$quiet")
-        answers = [
-            await known.write_answer(number) for number in range(min(MOST_SHOWN_CHOICES, max(1, len(known.choices))))
-        ]
+        if known.choices and not self._readouts:
+            self._readouts = [AnswerReadout(known, choice) for choice in range(len(known.choices))[:MOST_SHOWN_CHOICES]]
+        answers = [await each.read() for each in self._readouts or [AnswerReadout(known)]]
         if None in answers:
             return Content.styled("Its model was unloaded since, and with it the letters of its tokens.", "$quiet")
         texts = [clip_begin(text) for text in answers if text is not None]

@@ -117,7 +117,7 @@ async def test_an_answer_under_way_is_written_to_its_end_before_the_server_moves
 
 async def test_answers_that_a_server_waits_for_can_be_cut_off(tmp_path: Path) -> None:
     # It thinks for longer than any test waits.
-    engines = Engines({"echo": "tests.fakes.brooding:BroodingEngine"})
+    engines = Engines({"echo": "tests.fakes.brooding:PonderingEngine"})
     settings = Settings(server=ServerSettings(port=0), model=ModelSettings(ctx_size=200_000, draft="none"))
     app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path), engines))
     async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False, timeout=60) as client:

@@ -55,7 +55,7 @@ async def test_a_finished_request_stays_in_the_list_and_says_all_there_is_to_kno
 
 async def test_an_answer_grows_while_one_looks_and_ends_from_there(tmp_path: Path) -> None:
     settings = Settings(server=ServerSettings(port=0), model=ModelSettings(ctx_size=200_000, slots=1, draft="none"))
-    engines = Engines({"echo": "tests.fakes.brooding:BroodingEngine"})
+    engines = Engines({"echo": "tests.fakes.brooding:PonderingEngine"})
     app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path), engines))
     async with app.run_test(size=(80, 30)) as pilot:
         await until(pilot, lambda: app.desk.ready)
