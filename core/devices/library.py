@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from core.devices.brief_process import run_briefly
-from core.devices.device import Device
+from core.devices.device import Backend, Device
 from core.devices.ggml import find_library
 from core.devices.library_child import MARK, LibraryLook
 from core.environment import clean_value, drop_secrets
@@ -29,16 +29,13 @@ LOOK_SECONDS: Final = 10.0
 """That a look may take: a first context on each of several cards takes seconds."""
 LIBRARY_PATH: Final = "LLAMA_CPP_LIB_PATH"
 """The variable that names the folder of another build."""
-HIDING: Final = (
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "GPU_DEVICE_ORDINAL",
-    "GGML_VK_VISIBLE_DEVICES",
-    "ONEAPI_DEVICE_SELECTOR",
-    "ZE_AFFINITY_MASK",
-)
-"""Variables that hide cards from libraries, or put them into another order."""
+HIDING: Final[Mapping[Backend, tuple[str, ...]]] = {
+    Backend.CUDA: ("CUDA_VISIBLE_DEVICES",),
+    Backend.ROCM: ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+    Backend.VULKAN: ("GGML_VK_VISIBLE_DEVICES",),
+    Backend.SYCL: ("ONEAPI_DEVICE_SELECTOR", "ZE_AFFINITY_MASK"),
+}
+"""Variables that hide cards from a part of the library, or put them into another order."""
 _PART: Final = re.compile(r"(?:lib)?ggml-(?P<part>[a-z]+)(?:[-.]|$)")
 _PROCESSOR_PARTS: Final = frozenset({"base", "cpu", "blas"})
 log = get_logger(__name__)
@@ -87,7 +84,7 @@ class LlamaLibrary:
     def fingerprint(self, cards: tuple[Device, ...]) -> str:
         """Changes when another look may find other devices. `cards` are those that the drivers tell."""
         facts = [describe_machine().fingerprint, str(self._folder), *self.servers]
-        facts += [f"{name}={self._environment.get(name)}" for name in HIDING]
+        facts += [f"{name}={self._environment.get(name)}" for names in HIDING.values() for name in names]
         facts += [f"{card.address} {card.name} {card.total}" for card in cards]
         for path in sorted(self._folder.iterdir()) if self._folder is not None and self._folder.is_dir() else ():
             seen = path.stat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +21,7 @@ NEED_OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.METAL: "METAL",
 }
 """What llama-cpp-python is built with for a maker's cards: the word in `-DGGML_...=on`."""
-ANY_CARD: Final = frozenset({"Vulkan", "OpenCL", "WebGPU"})
+ANY_CARD: Final = frozenset({Backend.VULKAN, Backend.OPENCL, Backend.WEBGPU})
 """Parts of the library that compute on the cards of several makers."""
 
 
@@ -63,7 +63,8 @@ def match_devices(
     """`cards` are those of the drivers, with live numbers and without ids; `view` is what the library can use.
 
     A card is one device, with the library's name for it and the driver's numbers: by its address, else by its name
-    where that leaves no doubt. Where the library has two devices for one card, such as CUDA0 and Vulkan0, the first
+    where that leaves no doubt. A card that may be one of the library's devices, and is not known to be, is in no list
+    of its own. Where the library has two devices for one card, such as CUDA0 and Vulkan0, the first
     one counts, as it does for llama.cpp.
     """
     devices: list[Device] = []
@@ -77,7 +78,8 @@ def match_devices(
         if card is not None:
             left.remove(card)
         devices.append(_join(device, card, host))
-    unused = tuple(UnusedCard(card, *_explain(card, view, environment)) for card in left)
+    doubtful = {each.backend for each in devices if not each.address}
+    unused = tuple(UnusedCard(card, *_explain(card, view, environment)) for card in left if not _may_be(card, doubtful))
     told = (*view.lost, *([view.problem] if view.problem else []))
     return DeviceSurvey((host, *devices), unused, (*problems, *told))
 
@@ -93,6 +95,11 @@ def _find_card(device: Device, cards: Sequence[Device], all_devices: Sequence[De
     rivals = [each for each in all_devices if not each.address and _is_same_name(each.name, device.name)]
     # Several of the same name stand in the same order as a rule, and in a wrong one the numbers would be another's.
     return alike[0] if len(alike) == len(rivals) == 1 else None
+
+
+def _may_be(card: Device, backends: Set[Backend]) -> bool:
+    """Whether a card may be a device without an address, of those that these parts of the library have."""
+    return card.backend in backends or bool(backends & ANY_CARD)
 
 
 def _is_same_name(one: str, other: str) -> bool:
@@ -120,9 +127,9 @@ def _explain(card: Device, view: LibraryView, environment: Mapping[str, str]) ->
         return "Models do not run on it: llama-cpp-python is not installed.", _command(need)
     if view.problem:
         return "Whether models run on it is not known.", ""
-    if not {card.backend.value, *ANY_CARD} & set(view.backends):
+    if not {each.value for each in (card.backend, *ANY_CARD)} & set(view.backends):
         return f"Models do not run on it: llama-cpp-python was built without {_words(need)}.", _command(need)
-    if hiding := next((name for name in HIDING if name in environment), ""):
+    if hiding := next((name for name in HIDING.get(card.backend, ()) if name in environment), ""):
         return f"Models do not run on it: the variable {hiding} hides it from llama.cpp.", f"unset {hiding}"
     said = f" It says: {view.said}." if view.said else ""
     return f"Models do not run on it: llama.cpp does not find it.{said}", ""
