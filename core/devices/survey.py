@@ -142,4 +142,6 @@ def _words(need: str) -> str:
 
 
 def _command(need: str) -> str:
+    # What SYCL is built with is a tool kit of many gigabytes; Vulkan comes with the driver.
+    need = "VULKAN" if need == "SYCL" else need
     return f'CMAKE_ARGS="-DGGML_{need}=on" uv pip install --reinstall --no-binary llama-cpp-python llama-cpp-python'

@@ -37,6 +37,9 @@ async def test_where_there_is_the_host_alone_nothing_is_shown_and_cards_come_and
         await pilot.pause()
         assert [gauge.label for gauge in gauges.query(Gauge)] == ["CUDA0", "CUDA1", "CUDA2", "CUDA3"]
         assert gauges.query(Gauge).last().text == "1.1 GB free of 1.1 GB, 3 more"
+        gauges.show(machine(DeviceGauge("RPC0[10.0.0.2:50052]", "10.0.0.2:50052", "RPC", GIB, GIB)))
+        await pilot.pause()
+        assert [gauge.label for gauge in gauges.query(Gauge)] == ["RPC0"]
         gauges.show(machine())
         await pilot.pause()
         assert not gauges.display

@@ -70,8 +70,8 @@ def build_machine_table() -> Table:
 
 def build_device_table(survey: DeviceSurvey) -> Table:
     table = Table(title="Accelerators", title_justify="left")
-    for heading in ("device", "name", "memory", "load", "models run there"):
-        table.add_column(heading, no_wrap=heading != "name")
+    for heading in ("device", "name", "memory", "load", "runs models"):
+        table.add_column(heading, overflow="fold")
     for device in survey.accelerators:
         table.add_row(device.id, *_describe_device(device), Text("yes", "green"))
     for unused in survey.unused:

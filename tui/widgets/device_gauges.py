@@ -25,7 +25,8 @@ class DeviceGauges(Vertical):
         """Draw again only where something visible changed; gauges are made and taken away as devices come and go."""
         devices = machine.devices[:MOST_DEVICES]
         gauges = list(self.query(Gauge))
-        labels = [make_printable(device.id)[:LABEL_CELLS] for device in devices]
+        # Of a device of another machine, without where that is.
+        labels = [make_printable(device.id.partition("[")[0])[:LABEL_CELLS] for device in devices]
         if [gauge.label for gauge in gauges] != labels:
             for gauge in gauges:
                 gauge.remove()
