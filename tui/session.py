@@ -113,7 +113,7 @@ class Desk:
         if first:
             self._begin(name)
         try:
-            served = await self.workbench.models.load(name, wish.options, wish.more.draft)
+            served = await self.workbench.models.load(name, wish.options, wish.more.draft, wish.more.engine)
         except BaseException as error:
             if first:
                 why = error if isinstance(error, BenchtopError) else ModelNotReady(name, f"Loading {name} was stopped.")

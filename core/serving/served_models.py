@@ -85,25 +85,32 @@ class ServedModels:
         finally:
             self._expected = ()
 
-    async def load(self, name: str, options: LoadSettings = LoadSettings(), draft: str | None = None) -> str:
+    async def load(
+        self,
+        name: str,
+        options: LoadSettings = LoadSettings(),
+        draft: str | None = None,
+        engine: str | None = None,
+    ) -> str:
         """Load a model and return the name it is served by; returns at once when it is loaded already, unless `options`
-        or `draft`, what guesses ahead for it, say something else than it was loaded with: then it is loaded anew, and
-        its requests fail.
+        or `draft`, what guesses ahead for it, or `engine` say something else than it was loaded with: then it is loaded
+        anew, and its requests fail.
 
         Raises ModelNotFound, ArtifactError, LoadFailed, EngineUnavailable or EngineFailed.
         """
         with self._looking_up(name):
             member = self._find(name) or await self._resolve(name)
-        return await self._load_with(member, options, draft)
+        return await self._load_with(member, options, draft, engine)
 
     def skip_measuring(self) -> None:
         """Let what was measured so far decide on the model that is being loaded; somebody waits for it."""
         self._factory.skip_measuring()
 
-    async def _load_with(self, member: Member, options: LoadSettings, draft: str | None = None) -> str:
+    async def _load_with(
+        self, member: Member, options: LoadSettings, draft: str | None = None, engine: str | None = None
+    ) -> str:
         profile = member.profile.overlaid_with(options)
-        if draft is not None:
-            profile = replace(profile, draft=draft)
+        profile = replace(profile, draft=draft or profile.draft, engine=engine or profile.engine)
         if profile == member.profile:
             await self._pool.load(self._add(member))
             return member.name
@@ -157,6 +164,13 @@ class ServedModels:
         # At once: it may be loaded again before its thread has ended.
         member.profile, member.measured = member.own, member.measured and member.profile == member.own
         await self._pool.unload(member)
+
+    def keep_profile(self, name: str) -> None:
+        """Load a model from now on as it is loaded now, also after it was unloaded: the settings say so now. Raises
+        ModelNotFound."""
+        member = self._known(name)
+        member.own = member.profile
+        member.kept = member.named = True
 
     def pin(self, name: str, on: bool = True) -> None:
         """Keep a model loaded, whatever else wants its memory, or no longer. Raises ModelNotFound."""

@@ -159,6 +159,9 @@ class StillWorkbench:
         self.loaded: list[str] = []
         self.wishes: list[tuple[int | None, KvType | KvBits | None]] = []
         self.said: tuple[LoadSettings, str | None] | None = None
+        self.engine_asked: str | None = None
+        """Of the last load."""
+        self.kept_profiles: list[str] = []
         self.machine = MACHINE
         self.closed = False
         self.skipped = False
@@ -172,7 +175,14 @@ class StillWorkbench:
     def downloads(self) -> StillDownloads:
         return self.store.downloads
 
-    async def load(self, name: str, options: LoadSettings = LoadSettings(), draft: str | None = None) -> str:
+    async def load(
+        self,
+        name: str,
+        options: LoadSettings = LoadSettings(),
+        draft: str | None = None,
+        engine: str | None = None,
+    ) -> str:
+        self.engine_asked = engine
         self.wishes.append((options.ctx_size, options.kv_type))
         self.said = (options, draft)
         if self.gate is not None:
@@ -271,6 +281,9 @@ class StillWorkbench:
 
     def pin(self, name: str, on: bool = True) -> None:
         self.shown = tuple(replace(each, pinned=on) if each.name == name else each for each in self.shown)
+
+    def keep_profile(self, name: str) -> None:
+        self.kept_profiles.append(name)
 
     def library(self) -> tuple[LibraryEntry, ...]:
         return self.store.entries

@@ -30,6 +30,14 @@ ACTIONS = (
         "write",
     ),
     Action(
+        "bench.use",
+        "Use this engine",
+        "use",
+        ("enter", "u"),
+        "Load the model with the engine and the settings of the row under the cursor; for now, or kept in the config.",
+        "use it",
+    ),
+    Action(
         "bench.leave",
         "Leave the field",
         "leave",

@@ -29,7 +29,7 @@ from tui.session import Desk
 from tui.widgets.plain import Plain, set_subtitle
 
 if TYPE_CHECKING:
-    from core.bench.results import Change
+    from core.bench.results import BenchRow, Change
     from core.engines.registry import EngineReport
 
 BEAT_SECONDS = 0.1
@@ -182,6 +182,7 @@ class Contest(Vertical):
         self._model = self._desk.model
         self.query_one("#survey").display = False
         self.query_one(Lanes).display = True
+        self.query_one(Lanes).show_cursor = False
         self.query_one("#suite-start", Button).label = "Stop"
         self._say("Finding out what runs here, and each engine's best settings; the first time takes a while.")
         self.draw()
@@ -233,6 +234,10 @@ class Contest(Vertical):
         else:
             self._conclude()
         self.draw()
+        lanes = self.query_one(Lanes)
+        lanes.offer(self._lineup.leader)
+        if lanes.show_cursor and self.screen.focused is self.query_one("#suite-start"):
+            lanes.focus()
 
     def _partial(self) -> BenchRun | None:
         """What a run measured before it ended early."""
@@ -253,7 +258,7 @@ class Contest(Vertical):
             told += ", as the only one measured"
         elif not cases.clear:
             told += "; other settings of it come too close to tell"
-        self._say(f"{told}. w writes the rows to files.", style="bold $decode")
+        self._say(f"{told}. enter uses it, w writes files.", style="bold $decode")
 
     def draw(self) -> None:
         """Show the run as it stands."""
@@ -288,6 +293,17 @@ class Contest(Vertical):
 
     def _say(self, text: str, style: str = "$quiet") -> None:
         self.query_one("#standing", Static).update(Content.styled(text, style))
+
+    @property
+    def chosen(self) -> BenchRow | None:
+        """The row under the cursor, once it is measured."""
+        selected = self.query_one(Lanes).selected
+        return next((case.row for case in self._lineup.cases if str(case.number) == selected), None)
+
+    @property
+    def doubt(self) -> str:
+        """Why no row may be called the fastest; empty where one is, or nothing was measured."""
+        return self._lineup.standing.doubt if self._lineup.leader is not None else ""
 
     def write(self) -> None:
         """Write the rows as JSON, CSV and Markdown into the working directory."""

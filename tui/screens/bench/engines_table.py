@@ -37,6 +37,12 @@ class Lanes(RowTable):
         self.show_cursor = False
         self._seen = 0
 
+    def offer(self, case: Case | None) -> None:
+        """The run is over: a row can be chosen, `case` first."""
+        self.show_cursor = case is not None
+        if case is not None:
+            self.move_cursor(row=self.get_row_index(str(case.number)))
+
     def draw(self, lineup: Lineup) -> None:
         marks = glyphs.find_glyphs(self)
         names = list_swept([case.setting for case in lineup.cases])

@@ -19,17 +19,20 @@ from core.snapshots import Snapshot
 from tui import format as fmt
 from tui import glyphs
 from tui.actions.action import build_bindings
+from tui.dialogs.confirm import Confirm
 from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
+from tui.screens.bench.engine_choice import convert_setting, describe_choice, list_kept_keys
 from tui.screens.bench.engines_pane import Contest
-from tui.session import find_model
+from tui.session import LoadWish, find_model
 from tui.widgets.plain import Plain, make_drawable, set_subtitle
 from tui.widgets.plot import Plot
 from tui.widgets.table import Cell, Column, RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
+    from core.bench.results import Setting
     from core.bench.runner import BenchSample
 
 FIELDS = (
@@ -147,14 +150,55 @@ class BenchScreen(WorkbenchScreen):
             self.query_one(f"#mode-{mode}").set_class(mode == self.mode, "-active")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only engines side by side are written to files."""
-        return action != "export" or self.mode == "contest"
+        """Only engines side by side are written to files, and used."""
+        return action not in ("export", "use") or self.mode == "contest"
 
     def action_leave(self) -> None:
         self.query_one("#suite-start" if self.mode == "contest" else "#start").focus()
 
     def action_export(self) -> None:
         self.query_one(Contest).write()
+
+    @on(RowTable.RowSelected, "#lanes")
+    def action_use(self) -> None:
+        """After a question: requests that run end with the loading."""
+        contest = self.query_one(Contest)
+        row = contest.chosen
+        if contest.busy or self._measuring:
+            self.notify("A measurement is under way; s stops it.", severity="warning")
+        elif row is None:
+            self.notify("There is no engine to use yet; press s to measure.", severity="warning")
+        elif row.problem is not None:
+            told = f"{row.setting.engine} cannot be used: {row.problem}"
+            self.notify(told, severity="warning", markup=False)
+        else:
+            setting = row.setting
+            parts = [f"Load {setting.model} with {describe_choice(setting)}?", contest.doubt]
+            if running := self.bench.answering(setting.model):
+                parts.append(f"{fmt.format_plural(running, 'answer')} of it would end.")
+            answers: dict[str, tuple[str, Callable[[], object]]] = {
+                "y": ("Now", lambda: self._use(setting, kept=False)),
+                "k": ("Now and from now on", lambda: self._use(setting, kept=True)),
+            }
+            self.app.push_screen(Confirm("use this engine", " ".join(filter(None, parts)), answers))
+
+    @work(group="use", exclusive=True)
+    async def _use(self, setting: Setting, *, kept: bool) -> None:
+        name, settings = setting.model, convert_setting(setting)
+        asked = self.desk.asked_as(name)
+        self.notify(f"Loading {name} with {setting.engine}.", markup=False)
+        try:
+            await self.desk.load(name, LoadWish(more=settings))
+        except BenchtopError as error:
+            self.complain(error)
+            # It was unloaded for this; what it was loaded with before is what it has again.
+            self.bench.load(asked)
+            return
+        told = f"{name} runs with {describe_choice(setting)}."
+        if kept and await self.bench.keep_settings(list_kept_keys(name, asked, settings)):
+            self.desk.workbench.models.keep_profile(name)
+            told += f" {self.bench.config_file} says so."
+        self.notify(told, markup=False)
 
     def show(self, snapshot: Snapshot) -> None:
         if self.mode == "contest":

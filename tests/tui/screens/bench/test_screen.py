@@ -23,6 +23,7 @@ from tests.fakes.support import folders_in
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import GUIDE, StillWorkbench
 from tui.app import BenchtopApp
+from tui.dialogs.confirm import Confirm
 from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.engines_table import Course, Lanes
 from tui.screens.bench.screen import BenchScreen
@@ -299,3 +300,48 @@ async def test_escape_leaves_every_field(pane: str) -> None:
             await pilot.press("escape")
             await pilot.pause()
             assert isinstance(app.focused, Button), field.id
+
+
+async def test_enter_loads_the_model_with_the_engine_under_the_cursor_and_keeps_it_on_wish() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test(size=WIDE) as pilot:
+        await enter(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Fastest: mlx" in shown(app, "#standing"))
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.pause()
+        assert shown(app, ".question-text") == "Load guide with mlx, 2 threads, batch 512, KV f16?"
+        await pilot.press("y")
+        await until(pilot, lambda: any("guide runs with mlx" in each for each in notices(app)))
+        assert still.engine_asked == "mlx"
+        assert still.said is not None
+        assert (still.said[0].threads, still.said[0].batch) == (2, 512)
+        assert not app.kept_settings
+        await pilot.press("down", "enter")
+        assert "mnn cannot be used: crashed with SIGSEGV" in notices(app)
+        await pilot.press("up", "up", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.pause()
+        await pilot.press("k")
+        await until(pilot, lambda: still.kept_profiles == ["guide"])
+        assert app.kept_settings["models", "guide", "engine"] == "llamacpp"
+
+
+async def test_the_real_workbench_loads_the_model_anew_with_the_engine(echo_app: BenchtopApp) -> None:
+    async with echo_app.run_test() as pilot:
+        await enter(pilot, echo_app)
+        echo_app.screen.query_one("#suite-rounds", Input).value = "1"
+        await pilot.press("enter")
+        await until(pilot, lambda: "Fastest: echo" in shown(echo_app, "#standing"))
+        await pilot.pause()
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(echo_app.screen, Confirm))
+        await pilot.pause()
+        await pilot.press("y")
+        await until(pilot, lambda: any("echo runs with echo" in each for each in notices(echo_app)))
+        member = next(each for each in echo_app.desk.workbench.models.members if each.name == "echo")
+        assert member.profile.engine == "echo"
+        assert member.own.engine is None
