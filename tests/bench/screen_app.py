@@ -271,7 +271,7 @@ async def decode_headless(model: str, home: Path) -> Figures:
 def build_settings() -> Settings:
     return Settings(
         server=ServerSettings(port=0),
-        model=ModelSettings(ctx_size=65_536 if len(sys.argv) < 4 else 2048, slots=1, draft="none"),
+        model=ModelSettings(ctx_size=65_536 if len(sys.argv) < 4 else 2048, slots=1, draft="none", extra_buffers=False),
         probe=ProbeSettings(enabled=False),
         bench=BenchSettings(enabled=False),
     )

@@ -17,6 +17,7 @@ from core.foreign_text import make_printable
 from core.snapshots import ModelSnapshot, RequestRow
 from tui import glyphs
 from tui.screens.chat.answer_text import AnswerText
+from tui.screens.chat.calls import CallCards
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 from tui.screens.chat.progress import draw_progress
 from tui.screens.chat.written_by import format_writer
@@ -30,6 +31,8 @@ THOUGHT_LINES = 3
 """Lines of a thought that are shown while it goes on."""
 THOUGHT_PIECES = 200
 """Of its end, in which those lines are looked for."""
+UNFOLDED_PIECES = 2000
+"""Of its end, that are shown of one which is unfolded while it goes on."""
 TICK_SECONDS = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
 
@@ -74,7 +77,7 @@ class AnswerView(Vertical):
         yield Plain(classes="who")
         yield Thought(classes="thought")
         yield self.text
-        yield Plain(classes="calls")
+        yield CallCards()
         yield Plain(classes="stats")
 
     def on_mount(self) -> None:
@@ -140,7 +143,7 @@ class AnswerView(Vertical):
             self.query_one(".who", Static).update(format_writer(writer, glyphs.find_glyphs(self).dot))
 
     def _show_thought(self, ended: bool) -> None:
-        """The end of the thought while it goes on, then one line about it; and a line for each call."""
+        """The end of the thought while it goes on, then one line about it; and a card for each call."""
         thoughts, calls = self.exchange.thoughts, self.exchange.calls
         over = ended or bool(self.exchange.pieces or calls)
         drawn = (len(thoughts), len(calls), len(calls[-1].arguments) if calls else 0, over, self._unfolded)
@@ -149,19 +152,18 @@ class AnswerView(Vertical):
         self._thought_drawn = drawn
         marks = glyphs.find_glyphs(self)
         if self._unfolded:
-            shown = "".join(thoughts).strip()
+            # All of a thought that goes on would be wrapped with each word of it.
+            shown = "".join(thoughts if over else thoughts[-UNFOLDED_PIECES:]).strip()
         elif over and thoughts:
             words = len(self.exchange.thought.split())
             shown = f"{marks.folded} thought for {words} {'word' if words == 1 else 'words'}"
         else:
             shown = "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
-        for place, text in (
-            (".thought", shown),
-            (".calls", "\n".join(f"{each.name} {each.arguments}" for each in calls)),
-        ):
-            line = self.query_one(place, Static)
-            line.display = bool(text)
-            line.update(text)
+        line = self.query_one(Thought)
+        line.display = bool(shown)
+        line.update(shown)
+        if calls:
+            self.query_one(CallCards).show(calls)
 
     def _take(self, text: str, ended: bool) -> None:
         """Draw new text, but for the half of a sign whose other half is still to come."""

@@ -26,6 +26,7 @@ from tui.actions.registry import list_actions
 from tui.app import BenchtopApp
 from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.answer_text import AnswerText
+from tui.screens.chat.calls import CallCard
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.screen import ChatScreen
 from tui.screens.chat.transcript import WINDOW_EXCHANGES, TranscriptView, Turn
@@ -80,7 +81,7 @@ async def test_an_answer_is_drawn_as_markdown() -> None:
         assert any(line.startswith(" python") and line.endswith("copy") for line in lines)
 
 
-async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_another() -> None:
+async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_a_card() -> None:
     thought = [ReasoningDelta(0, f"step {number}\n") for number in range(5)]
     call: list[Event] = [CallBegun(0, 0, "call_1", "now"), CallArguments(0, 0, '{"zone": "CET"}'), CallEnded(0, 0)]
     app = quiet(StillWorkbench(before=[*thought, *call]))
@@ -89,7 +90,9 @@ async def test_a_thought_is_one_line_once_the_answer_begins_and_a_call_is_anothe
         screen = chat_of(app)
         await until(pilot, lambda: finished(screen))
         await until(pilot, lambda: shown(app, ".thought") == "▸ thought for 10 words")
-        assert shown(app, ".calls") == 'now {"zone": "CET"}'
+        card = screen.query_one(CallCard)
+        await until(pilot, lambda: str(card.render()) == "zone: CET")
+        assert card.border_title == "now"
         exchange = screen.chat.exchanges[0]
         assert (exchange.answer, exchange.thought.splitlines()[-1]) == (ANSWER, "step 4")
 
