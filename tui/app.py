@@ -232,7 +232,10 @@ class BenchtopApp(KeysInTurn):
             self.action_jump()
             return
         alt = event.key if isinstance(event, events.Key) and event.key.startswith("alt+") else ""
-        if not alt or not await self._check_bindings(alt):
+        if alt and await self._check_bindings(alt):
+            return
+        if not alt or not (isinstance(event, events.Key) and event.character):
+            # The letter of an action that is not to be had now is written nowhere either.
             await super().send_key(event)
 
     @on(Tab.Chosen)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual.events import Key
+
 from core.conversations.tree import Outcome
 from core.requests import Conversation, Role
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
@@ -103,3 +105,14 @@ async def test_an_answer_that_came_to_its_own_end_is_not_gone_on_with() -> None:
         await ask(pilot, screen, "one", 1)
         await pilot.press("alt+g")
         assert "The last answer came to its own end; ctrl+r asks for another." in notices(app)
+
+
+async def test_the_key_of_an_action_that_is_not_to_be_had_now_writes_no_letter() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: screen.writing)
+        app.post_message(Key("alt+u", "u"))
+        await pilot.pause()
+        assert screen.query_one(Composer).text == ""
