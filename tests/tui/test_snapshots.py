@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from core.capture.ring import CaptureRing
 from core.conversations.store import ConversationStore
 from core.conversations.tree import AnswerWriter, ConversationTree, Outcome, make_id
-from core.events import FinishReason, Timings, Usage
+from core.events import CallArguments, CallBegun, CallEnded, Event, FinishReason, ReasoningDelta, Timings, Usage
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.requests import Caller, SamplingWish
 from core.serving.content import RequestContent
@@ -290,6 +290,35 @@ async def on_captured(pilot: Pilot[None]) -> None:
         ring.close()
 
 
+TURN = """\
+| quant | bytes | *good* for |
+|:--|--:|:-:|
+| Q4_K_M | 4.1 | `List<int>` |
+| Q8_0 | 8.5 | all but <b>size</b> |
+
+1. Take the **first**
+   - where memory is short.
+2. [Else](http://there) the second.
+
+> Measure it.
+"""
+
+
+async def on_turn(pilot: Pilot[None]) -> None:
+    await opened(pilot)
+    app = app_of(pilot)
+    still, screen = cast("Any", app.desk.workbench), app.screen
+    assert isinstance(screen, ChatScreen)
+    call: list[Event] = [CallBegun(0, 0, "c", "weigh"), CallArguments(0, 0, '{"quant": "Q4_K_M"}'), CallEnded(0, 0)]
+    still.before, still.answer = [ReasoningDelta(0, "Both fit.\nOne is smaller."), *call], TURN
+    await pilot.press(*"Which quant?", "enter")
+    await until(pilot, lambda: screen._writing is None and screen.query_one(AnswerView).settled)
+    await pilot.press("ctrl+r")
+    await until(pilot, lambda: screen._writing is None and screen.query_one(AnswerView).settled)
+    await pilot.press("alt+o")
+    await pilot.pause()
+
+
 def keep_conversations(folder: Path) -> ConversationStore:
     """Some, of which two have the words that are searched for."""
     store = ConversationStore(folder)
@@ -322,6 +351,7 @@ async def on_conversations(pilot: Pilot[None]) -> None:
 SCREENS: dict[str, Step] = {
     "welcome": opened,
     "chat": answered,
+    "chat-turn": on_turn,
     "chat-settings": on_settings,
     "chat-model-list": on_model_list,
     "compare": on_compare,

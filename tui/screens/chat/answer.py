@@ -151,14 +151,16 @@ class AnswerView(Vertical):
             return
         self._thought_drawn = drawn
         marks = glyphs.find_glyphs(self)
+        summary = ""
+        if over and thoughts:
+            words = len(self.exchange.thought.split())
+            mark = marks.unfolded if self._unfolded else marks.folded
+            summary = f"{mark} thought for {words} {'word' if words == 1 else 'words'}"
         if self._unfolded:
             # All of a thought that goes on would be wrapped with each word of it.
-            shown = "".join(thoughts if over else thoughts[-UNFOLDED_PIECES:]).strip()
-        elif over and thoughts:
-            words = len(self.exchange.thought.split())
-            shown = f"{marks.folded} thought for {words} {'word' if words == 1 else 'words'}"
+            shown = f"{summary}\n{''.join(thoughts if over else thoughts[-UNFOLDED_PIECES:]).strip()}\n".lstrip("\n")
         else:
-            shown = "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
+            shown = summary or "\n".join("".join(thoughts[-THOUGHT_PIECES:]).strip().splitlines()[-THOUGHT_LINES:])
         line = self.query_one(Thought)
         line.display = bool(shown)
         line.update(shown)
