@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from api.snippets import ServedAt
 from core.settings.schema import ServerSettings
 from core.snapshots import ModelKind
@@ -35,8 +37,9 @@ def test_a_launch_line_is_one_that_the_command_takes() -> None:
         line = write_launch_line(program, at, ServerSettings(host="10.0.0.7"), 9090)
         variable, _, rest = line.partition(" tui launch ")
         assert variable == "BENCHTOP_SERVER_API_KEYS='k 1'"
-        assert rest == f"{program.name} 'my model' --port 9090 --host 10.0.0.7"
-    assert parser is not None
+        given = parser.parse(shlex.split(rest))
+        assert (given.program, given.model) == (program.name, "my model")
+        assert given.flags()["server"] == {"port": 9090, "host": "10.0.0.7"}
 
 
 def test_programs_are_for_models_that_chat() -> None:
