@@ -26,7 +26,7 @@ from core.models.fit.estimate import Judged, find_largest_context, judge_fit
 from core.models.fit.mtp import choose_mtp
 from core.models.fit.parts import Setup
 from core.models.fit.placing import estimate_parts
-from core.models.fit.plan import Correction, list_limited, plan_placement
+from core.models.fit.plan import Correction, list_limited, list_reachable, plan_placement
 from core.models.fit.rates import DeviceRates
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.fit.setup import choose_setup, find_kv_room
@@ -211,7 +211,7 @@ class Store:
         """
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         options = replace(options, mtp=choose_mtp(header, options, self._settings.model.draft))
-        there = _list_usable(header, memory or list_devices())
+        there = _list_usable(header, options, memory or list_devices())
         wish, problem = _find_wish(options, there)
         correct = self._correction(header)
         setup = _choose_setup(header, options, there, wish, correct)
@@ -250,7 +250,7 @@ class Store:
         engine = self._find_engine(artifact.format)
         if engine is not None:
             options = settled(self._engines.get(engine), artifact, options)
-        there = list_limited(_list_usable(header, devices or list_devices()), {HOST: memory})
+        there = list_limited(_list_usable(header, options, devices or list_devices()), {HOST: memory})
         # Loading says what is wrong with a wish.
         wish, _ = _find_wish(options, there)
         correct = self._correction(header)
@@ -346,10 +346,12 @@ def _read_pooling(artifact: Artifact) -> Pooling | None:
         return None
 
 
-def _list_usable(header: Header, devices: Sequence[Device]) -> tuple[Device, ...]:
+def _list_usable(header: Header, options: LoadOptions, devices: Sequence[Device]) -> tuple[Device, ...]:
     """Those among which its engine can divide a model of this format; others lie in main memory."""
     known = load_formats().get(header.format)
-    return tuple(device for device in devices if not device.is_accelerator or (known is not None and known.divides))
+    if known is None or not known.divides:
+        return tuple(device for device in devices if not device.is_accelerator)
+    return list_reachable(devices, options.rpc)
 
 
 def _find_wish(options: LoadOptions, devices: Sequence[Device]) -> tuple[PlacementWish, str]:

@@ -2,8 +2,9 @@
 
 Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
 alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
-and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window. `gaps` and `contexts` are
-streams beside a long prompt, and what long contexts cost outside the model; `turns` is a stream beside
+and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window; `fit`
+with a model says what each device takes of it. `gaps` and `contexts` are streams beside a long prompt, and what long
+contexts cost outside the model; `turns` is a stream beside
 conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
 very many tools do to a stream beside them, `observing` what metrics and telemetry cost; `screen` is what the app on a
 terminal takes of the processor, and with `--model` what it leaves of a model's speed. `soak` takes `--minutes`, on
@@ -38,6 +39,7 @@ from tests.bench import (
     observing,
     overhead,
     own,
+    placing,
     prefixes,
     reading,
     reproducible,
@@ -120,6 +122,10 @@ def _contexts(given: argparse.Namespace) -> Iterator[str]:
 
 
 def _fit(given: argparse.Namespace) -> Iterator[str]:
+    """With `--model` what each device takes of that, by the buffers that llama.cpp tells of."""
+    if given.model is not None:
+        yield placing.run([given.model])
+        return
     for slots in (1, 8):
         yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots, extra_buffers=not given.plain_buffers)
 

@@ -43,6 +43,9 @@ def drop_flash_attention(artifact: Artifact, options: LoadOptions) -> LoadOption
 
     if options.flash_attention is not None or options.reproducible or options.cache_type.of_values.quantized:
         return None
+    if options.placement is not None and not options.placement.on_host:
+        # The scores would lie where layers do, and send some of them away; kernels of accelerators gain nothing.
+        return None
     passes = PassMemory(artifact, options)
     if options.pooling or passes.header.pooling:
         # Passes over many texts at once, which a trial has none of, are slower without.

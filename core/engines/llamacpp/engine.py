@@ -97,7 +97,10 @@ class LlamaCppEngine:
         if options.pooling or passes.header.pooling:
             return [BatchSize(options.step_tokens, options.pass_tokens)]
         flash = options.flash_attention is not False
-        room = passes.count_bytes(options.pass_tokens, flash=flash) + describe_machine().memory // MEMORY_DIVISOR
+        room = passes.count_bytes(options.pass_tokens, flash=flash)
+        if options.placement is None or options.placement.on_host:
+            room += describe_machine().memory // MEMORY_DIVISOR
+        # Else layers were placed for passes of this size: larger ones would send some of them away.
         return list_batch_sizes(options, passes.context, lambda size: passes.count_bytes(size, flash=flash) <= room)
 
     def measure_free(self, options: LoadOptions) -> Mapping[str, int]:

@@ -392,6 +392,16 @@ def _divide(layers: int, group: Sequence[int], shares: Sequence[float]) -> list[
     ]
 
 
+def list_reachable(devices: Sequence[Device], servers: Sequence[str] | None) -> tuple[Device, ...]:
+    """The devices that a model may lie on: of servers' those that its options name."""
+    named = tuple(f"[{server}]" for server in servers or ())
+    return tuple(
+        device
+        for device in devices
+        if device.kind is not DeviceKind.REMOTE or any(server in device.id for server in named)
+    )
+
+
 def list_limited(devices: Sequence[Device], limits: Mapping[str, int]) -> tuple[Device, ...]:
     """The devices with no more free memory than may be taken of them; `limits` by their ids."""
     return tuple(
