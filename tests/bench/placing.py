@@ -22,7 +22,7 @@ from core.devices.device import Backend, Device, DeviceKind
 from core.devices.listing import describe_host
 from core.models.fit.parts import Parts
 from core.models.fit.plan import LoadPlan
-from core.models.fit.setup import apply_plan, plan_load
+from core.models.fit.setup import plan_load
 from core.models.fit.wish import EVERY_LAYERS, PlacementWish
 from core.models.formats.header import Header
 from core.models.formats.read import read_header
@@ -83,7 +83,7 @@ def _list_cases(header: Header, remote: Device | None) -> Iterator[tuple[LoadOpt
             for count in layers:
                 options = LoadOptions(ctx_size=context, slots=1, kv_type=kv, extra_buffers=False, rpc=servers)
                 plan = plan_load(header, options, devices, (), PlacementWish(gpu_layers=count))
-                yield replace(apply_plan(options, plan), threads=1, batch_threads=2), plan
+                yield replace(options, placement=plan.placement, threads=1, batch_threads=2), plan
 
 
 def _compare(parts: Parts, made: DeviceBuffers) -> tuple[object, ...]:

@@ -76,11 +76,6 @@ def plan_load(
     return replace(plan, kv_room=room)
 
 
-def apply_plan(options: LoadOptions, plan: LoadPlan) -> LoadOptions:
-    """The options with what was planned for them."""
-    return replace(options, placement=plan.placement, kv_room=plan.kv_room)
-
-
 def find_kv_room(
     header: Header,
     options: LoadOptions,

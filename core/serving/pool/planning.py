@@ -14,14 +14,13 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import LoadOptions
 from core.contract.placement import HOST
-from core.devices.device import Device, DeviceKind
 from core.devices.listing import list_devices
 from core.errors import ArtifactError, LoadFailed, UsageError
 from core.hardware import describe_machine
 from core.models.fit.placing import Companions
-from core.models.fit.plan import LoadPlan, list_limited
+from core.models.fit.plan import LoadPlan, list_limited, list_reachable
 from core.models.fit.plan_words import describe_plan
-from core.models.fit.setup import find_kv_room, plan_load
+from core.models.fit.setup import plan_load
 from core.models.fit.wish import read_wish
 from core.models.formats.read import read_header
 from core.trial.choose_engine import Candidate
@@ -63,18 +62,17 @@ def plan_options(engine: Engine, artifact: Artifact, options: LoadOptions, draft
         # Loading says what is wrong with it.
         return PlannedLoad(options)
     limits = dict(options.device_memory) | ({} if options.memory is None else {HOST: options.memory})
-    devices = list_limited(_list_reachable(options), limits)
+    devices = list_limited(list_reachable(list_devices(), options.rpc), limits)
     features = describe_machine().features
     adapters = sum(Path(lora.path).stat().st_size for lora in options.adapters if Path(lora.path).is_file())
     companions = Companions(draft=draft, adapters=adapters)
     try:
         wish = read_wish(options)
-        room = find_kv_room(header, options, devices, features, wish, companions=companions)
         plan = plan_load(header, options, devices, features, wish, companions=companions)
     except UsageError as error:
         raise LoadFailed(artifact.name, str(error)) from error
     # What lies with the host is sized when its weights are there.
-    kv_room = room if plan.placed and plan.placement.kv_offload else None
+    kv_room = plan.kv_room if plan.placed and plan.placement.kv_offload else None
     return PlannedLoad(replace(options, placement=plan.placement, kv_room=kv_room), plan)
 
 
@@ -119,15 +117,5 @@ def has_other_memory(one: LoadOptions, other: LoadOptions) -> bool:
     return replace(one, threads=None, batch_threads=None) != replace(other, threads=None, batch_threads=None)
 
 
-def _list_reachable(options: LoadOptions) -> tuple[Device, ...]:
-    """The devices that a model with these options may lie on: of servers', those that the options name."""
-    servers = options.rpc or ()
-    return tuple(
-        device
-        for device in list_devices()
-        if device.kind is not DeviceKind.REMOTE or any(f"[{server}]" in device.id for server in servers)
-    )
-
-
 def _measure_free(options: LoadOptions) -> Mapping[str, int]:
-    return {device.id: device.free for device in _list_reachable(options)}
+    return {device.id: device.free for device in list_reachable(list_devices(), options.rpc)}
