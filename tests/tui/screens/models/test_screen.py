@@ -364,7 +364,7 @@ async def test_many_quants_leave_room_for_what_is_said_of_them_on_a_low_terminal
         await on.quants_of("qwen3-4b")
         for words in ("free now", "wants to be asked"):
             assert words in on.text()
-        await on.press(*["pagedown"] * 12)
+        await on.press(*["pagedown"] * 20)
         assert "Q39" in on.text()
 
 
