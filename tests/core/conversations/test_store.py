@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.conversations.attachments import Attachment
 from core.conversations.keeper import ConversationKeeper
 from core.conversations.store import ConversationStore, ConversationsUnreadable
 from core.conversations.tree import AnswerCall, AnswerWriter, ConversationTree, Outcome, make_id
@@ -415,3 +416,25 @@ def test_a_file_in_a_folder_of_the_users_own_is_for_the_user_alone(tmp_path: Pat
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "mine").iterdir()} == {0}
     store.close()
     assert store.path == tmp_path / "mine" / "conversations.sqlite3"
+
+
+def test_what_was_asked_lately_is_told_the_newest_last_but_not_of_deleted_conversations(
+    store: ConversationStore,
+) -> None:
+    older, gone = converse(store, "one", "two"), converse(store, "gone")
+    newer = converse(store, "three")
+    add_turn(newer, "four", 9.0)
+    store.delete([gone.tree.id])
+    assert store.list_questions(3) == ["two", "three", "four"]
+    add_turn(older, "five", 10.0)
+    assert store.list_questions(10) == ["three", "four", "one", "two", "five"]
+
+
+def test_texts_that_went_with_a_question_are_kept(store: ConversationStore) -> None:
+    keeper = store.begin(ConversationTree(make_id()))
+    attached = (Attachment("x = 1\n", "a.py", 4), Attachment("pasted"))
+    keeper.tree.ask("why?", 1.0, attachments=attached)
+    keeper.keep()
+    kept = store.read(keeper.tree.id)
+    assert kept is not None
+    assert kept.path()[0].turn.attachments == attached

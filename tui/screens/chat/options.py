@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from textual import work
+
 from core.conversations.attachments import Attachment
 from core.conversations.presets import PresetShelf
 from core.conversations.settings import ChatSettings
+from core.conversations.store import ConversationsUnreadable
 from core.conversations.tree import AnswerVersion
 from core.conversations.votes import VoteBox
 from core.errors import BenchtopError
@@ -26,6 +31,7 @@ from tui.session import find_model
 if TYPE_CHECKING:
     from tui.screens.chat.model_picker import ModelChoice
 
+MOST_RECALLED_QUESTIONS = 500
 PRESETS_FILE = "presets.json"
 VOTES_FILE = "votes.jsonl"
 HINTS = ("alt+s settings", "alt+m model", "alt+c compare")
@@ -68,8 +74,23 @@ class ChatOptions(WorkbenchScreen):
         marks = glyphs.find_glyphs(self)
         defaults = describe_defaults(self._find_traits())
         field = self.query_one(MessageField)
-        told = summarize_settings(self.settings, defaults, marks.dot, max(10, self.size.width - 8), marks.cut)
+        width = max(10, field.composer.size.width - 4)
+        told = summarize_settings(self.settings, defaults, marks.dot, width, marks.cut)
         field.tell(self._coming or told or f" {marks.dot} ".join(HINTS))
+
+    @work(group="recall")
+    async def recall_questions(self) -> None:
+        """Have up and down walk through what was asked before this start, too."""
+        await self.desk.until_started()
+        store = self.desk.workbench.conversations
+        if store is None:
+            return
+        # That they cannot be read is told where the conversation is restored.
+        with contextlib.suppress(ConversationsUnreadable):
+            asked = await asyncio.to_thread(store.list_questions, MOST_RECALLED_QUESTIONS)
+            earlier = self.query_one(MessageField).composer.earlier
+            earlier.put_before(asked)
+            earlier.bring_to_end(exchange.question for exchange in self.chat.exchanges)
 
     def _find_traits(self) -> Traits | None:
         """Of the model in use; None while it is not loaded."""

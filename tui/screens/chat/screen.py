@@ -99,6 +99,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         self._greet(None)
         self._draw_context()
         self.restore()
+        self.recall_questions()
 
     def _greet(self, model: ModelSnapshot | None) -> None:
         """What stands where there is no conversation yet, for the model in use."""
@@ -351,6 +352,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         self._writing = None
         self._warned = False
         self.chat = chat
+        self.query_one(Composer).earlier.bring_to_end(exchange.question for exchange in chat.exchanges)
         await self.draw_anew()
         self._draw_context()
         self.refresh_bindings()

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from core.conversations.settings import ChatSettings
 from core.conversations.store import ConversationStore
 from core.conversations.tree import AnswerWriter, ConversationTree, Outcome, make_id
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
@@ -19,6 +21,7 @@ from tui.app import BenchtopApp
 from tui.screens.chat.composer import Composer
 from tui.screens.chat.conversation_list import ConversationPane, ConversationRows, describe_age
 from tui.screens.chat.transcript import Turn
+from tui.screens.chat.writing.chips import Chip
 from tui.widgets.row_list import List
 
 WIDE = (120, 40)
@@ -73,6 +76,36 @@ async def test_the_last_conversation_is_there_again_at_the_start(store: Conversa
         await until(pilot, lambda: len(again.screen.query(Turn)) == 2)
         assert chat_of(again).chat.last_answer == ANSWER
         assert chat_of(again).chat.tokens == 139
+
+
+async def test_up_walks_to_what_was_asked_before_the_start_this_conversation_first(store: ConversationStore) -> None:
+    older, _ = converse(store, "mine", "yours"), converse(store, "other")
+    app = app_over(store)
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot, app, 2)
+        composer = chat_of(app).query_one(Composer)
+        await until(pilot, lambda: composer.earlier.messages == ("mine", "yours", "other"))
+        chat = await chat_of(app).shelf.open(older)
+        assert chat is not None
+        await chat_of(app).turn_to(chat)
+        await pilot.press("up", "up")
+        assert composer.text == "mine"
+
+
+async def test_settings_and_attachments_are_there_again(store: ConversationStore) -> None:
+    app = app_over(store)
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        chat_of(app).set_settings(ChatSettings(temperature=0.1))
+        app.post_message(Paste("\n".join(["word"] * 30)))
+        await until(pilot, lambda: chat_of(app).query(Chip))
+        await pilot.press(*"why?", "enter")
+        await until(pilot, lambda: finished(chat_of(app)))
+    again = app_over(store)
+    async with again.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: asked(again) == ["why?"])
+        assert chat_of(again).settings == ChatSettings(temperature=0.1)
+        assert "pasted 30 lines" in shown(again, ".attached")
 
 
 async def test_a_question_that_is_asked_at_once_is_not_replaced_by_the_last_conversation(

@@ -32,6 +32,13 @@ class MessageHistory:
                 kept.append(message)
         self._reset(kept)
 
+    def bring_to_end(self, messages: Iterable[str]) -> None:
+        """Messages of the conversation that is gone on with, the oldest first: the walk comes to them first."""
+        nearest = [message for message in messages if message.strip()]
+        self._messages = [message for message in self._messages if message not in set(nearest)]
+        before, self._messages = self._messages, nearest
+        self.put_before(before)
+
     def add(self, message: str) -> None:
         """A message was sent: the walk begins anew behind it."""
         if message.strip() and self._messages[-1:] != [message]:

@@ -27,3 +27,9 @@ def test_a_message_sent_twice_stands_there_once_and_older_ones_come_before_it() 
     history.add("two")
     history.put_before(["one", " ", "two"])
     assert history.messages == ("one", "two")
+
+
+def test_messages_of_the_conversation_that_is_opened_come_first() -> None:
+    history = MessageHistory(["one", "two", "three"])
+    history.bring_to_end(["one", "four"])
+    assert history.messages == ("two", "three", "one", "four")
