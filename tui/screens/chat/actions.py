@@ -75,7 +75,7 @@ ACTIONS = (
         "chat.fork",
         "Fork the conversation",
         "fork",
-        ("alt+f",),
+        ("alt+d",),
         "Go on from one of its questions in a conversation of its own.",
     ),
     Action(

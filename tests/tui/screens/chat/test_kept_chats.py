@@ -202,7 +202,7 @@ async def test_a_fork_is_a_conversation_of_its_own_up_to_the_question_that_was_c
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot, app, 1)
         await until(pilot, lambda: len(asked(app)) == 3)
-        await pilot.press("alt+f")
+        await pilot.press("alt+d")
         await until(pilot, lambda: app.screen.is_modal)
         await until(pilot, lambda: app.screen.query_one(List).at == 2)
         await pilot.press("up", "enter")
