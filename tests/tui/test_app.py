@@ -39,22 +39,18 @@ async def test_it_opens_on_chat_ready_to_type() -> None:
         assert isinstance(app.focused, Composer)
 
 
-async def test_digits_switch_screens_while_the_message_is_empty() -> None:
+async def test_digits_switch_screens_and_are_typed_into_the_message_in_chat() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        for key, name in (("1", "models"), ("4", "chat"), ("2", "bench"), ("4", "chat"), ("3", "serve"), ("4", "chat")):
+        await pilot.press("f1")
+        for key, name in (("2", "bench"), ("3", "serve"), ("1", "models"), ("4", "chat")):
             await pilot.press(key)
             await pilot.pause()
             assert app.current_mode == name
-
-
-async def test_digits_are_typed_into_a_message_that_has_begun() -> None:
-    app = quiet()
-    async with app.run_test() as pilot:
-        await pilot.press("space", *"2 plus 3?")
+        await pilot.press(*"2 plus 3?")
         await pilot.pause()
         assert app.current_mode == "chat"
-        assert app.screen.query_one(Composer).text == " 2 plus 3?"
+        assert app.screen.query_one(Composer).text == "2 plus 3?"
 
 
 async def test_function_keys_switch_screens_while_typing() -> None:
@@ -95,7 +91,7 @@ async def test_the_tab_strip_and_the_model_are_on_every_screen() -> None:
 async def test_the_server_runs_in_the_same_process(echo_app: BenchtopApp) -> None:
     async with echo_app.run_test() as pilot:
         await until(pilot, lambda: echo_app.desk.ready)
-        await pilot.press("3")
+        await pilot.press("f3")
         await until(pilot, lambda: isinstance(echo_app.screen, ServeScreen))
         await pilot.press("s")
         await until(pilot, lambda: echo_app.desk.live_server)
@@ -123,11 +119,11 @@ async def test_a_port_in_use_is_told_and_nothing_else_is_disturbed() -> None:
     port = listener.sockets[0].getsockname()[1]
     app = BenchtopApp(Settings(server=ServerSettings(port=port)), "guide", lambda _: StillWorkbench())  # type: ignore[arg-type,return-value]
     async with app.run_test() as pilot:
-        await pilot.press("3", "s")
+        await pilot.press("f3", "s")
         await until(pilot, lambda: notices(app))
         assert str(port) in notices(app)[0]
         assert app.desk.live_server is None
-        await pilot.press("4")
+        await pilot.press("f4")
         await pilot.pause()
         assert app.current_mode == "chat"
     listener.close()
@@ -138,7 +134,7 @@ async def test_the_request_board_cancels_the_selected_request() -> None:
     app = quiet(still)
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("3")
+        await pilot.press("f3")
         await until(pilot, lambda: len(app.screen.query_one(Board).rows) == 4)
         await pilot.press("down", "x")
         await pilot.pause()
@@ -148,7 +144,7 @@ async def test_the_request_board_cancels_the_selected_request() -> None:
 async def test_bench_measures_the_model_and_draws_it() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, BenchScreen))
         await pilot.press("s")
         await until(pilot, lambda: "Median of 3 rounds" in shown(app, "#summary"))
@@ -159,7 +155,7 @@ async def test_bench_measures_the_model_and_draws_it() -> None:
 async def test_bench_says_which_round_is_measured() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, BenchScreen))
         app.screen.post_message(BenchScreen.Sampled(RoundStarted(2, 3)))
         await until(pilot, lambda: shown(app, "#summary") == "Measuring round 2 of 3.")
@@ -167,7 +163,7 @@ async def test_bench_says_which_round_is_measured() -> None:
 
 async def test_bench_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
     async with echo_app.run_test() as pilot:
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(echo_app.screen, BenchScreen))
         await pilot.press("s")
         await until(pilot, lambda: "Median of 3 rounds" in shown(echo_app, "#summary"))
@@ -176,7 +172,7 @@ async def test_bench_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
 async def test_bench_names_the_parameter_that_is_wrong() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, BenchScreen))
         app.screen.query_one("#rounds", Input).value = "0"
         await pilot.press("s")
@@ -186,7 +182,7 @@ async def test_bench_names_the_parameter_that_is_wrong() -> None:
 
 async def on_models(pilot: Pilot[None], app: BenchtopApp) -> None:
     await until(pilot, lambda: app.desk.ready)
-    await pilot.press("1")
+    await pilot.press("f1")
     await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and len(app.screen.table.rows) == 7)
 
 
@@ -236,7 +232,7 @@ async def test_unloading_the_model_in_use_says_what_to_do() -> None:
         await on_models(pilot, app)
         await pilot.press("u")
         await until(pilot, lambda: app.desk.problem)
-        await pilot.press("4", *"hello", "enter")
+        await pilot.press("f4", *"hello", "enter")
         await until(pilot, lambda: "models screen" in shown(app, ".stats"))
 
 
@@ -245,7 +241,7 @@ async def test_ascii_mode_draws_ascii_only() -> None:
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
         app.action_toggle_ascii()
-        await pilot.press("3")
+        await pilot.press("f3")
         app.pulse()
         await pilot.pause()
         lines = [strip.text for strip in app.screen._compositor.render_strips()]
@@ -348,7 +344,7 @@ async def test_the_board_says_how_the_selected_prompt_came_to_be() -> None:
     app = quiet(StillWorkbench((replace(GUIDE, requests=rows),)))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("3")
+        await pilot.press("f3")
         await until(pilot, lambda: len(app.screen.query_one(Board).rows) == 2)
         assert not app.screen.query_one("#request-note").display
         await pilot.press("down")
@@ -361,7 +357,7 @@ async def test_the_curl_line_of_an_embedder_asks_for_embeddings() -> None:
     async with app.run_test() as pilot:
         await until(pilot, lambda: app.desk.ready)
         app.desk.server = build_still_server()
-        await pilot.press("3")
+        await pilot.press("f3")
         await until(pilot, lambda: "/v1/embeddings" in shown(app, "#curl"))
         await pilot.press("c")
         assert "/v1/embeddings" in app.clipboard

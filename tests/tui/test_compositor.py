@@ -29,7 +29,7 @@ async def test_a_toast_is_painted_over_when_what_is_out_of_sight_is_drawn_as_it_
 
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("2", "e")
+        await pilot.press("f2", "e")
         app.notify("said in passing", timeout=3600)
         await until(pilot, lambda: app.screen.query(Toast))
         line = app.screen.query_one(Toast).region.y

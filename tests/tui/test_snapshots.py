@@ -98,7 +98,7 @@ async def on_compare(pilot: Pilot[None]) -> None:
 
 async def on_models(pilot: Pilot[None]) -> None:
     await opened(pilot)
-    await pilot.press("1")
+    await pilot.press("f1")
     app = app_of(pilot)
     await until(pilot, lambda: app.current_mode == "models" and len(models_of(pilot).table.rows) == 7)
 
@@ -139,7 +139,7 @@ async def on_first_models(pilot: Pilot[None]) -> None:
     still.store.entries = ENTRIES[:2]
     still.machine = replace(MACHINE, devices=(CARD,))
     await opened(pilot)
-    await pilot.press("1")
+    await pilot.press("f1")
     await until(pilot, lambda: bool(models_of(pilot).query(StartersCard)) and models_of(pilot)._scanned)
     app_of(pilot).pulse()
     await pilot.pause()
@@ -158,7 +158,7 @@ def models_of(pilot: Pilot[None]) -> ModelsScreen:
 
 async def on_bench(pilot: Pilot[None]) -> None:
     await opened(pilot)
-    await pilot.press("2")
+    await pilot.press("f2")
     await pilot.pause()
     await pilot.press("s")
     app = app_of(pilot)
@@ -167,7 +167,7 @@ async def on_bench(pilot: Pilot[None]) -> None:
 
 async def on_engines(pilot: Pilot[None]) -> None:
     await opened(pilot)
-    await pilot.press("2")
+    await pilot.press("f2")
     await pilot.pause()
     await pilot.press("e")
     app = app_of(pilot)
@@ -233,7 +233,7 @@ async def on_serve(pilot: Pilot[None]) -> None:
     app = app_of(pilot)
     app.desk.workbench.recent.note_end(ENDED)
     app.desk.server = build_still_server()
-    await pilot.press("3")
+    await pilot.press("f3")
     await pilot.pause()
     past: dict[str, list[float]] = {"#decode": [0, 20, 38, 52, 70, 76.3], "#prefill": [900, 0, 0, 620, 0, 842]}
     for name, values in past.items():
@@ -283,7 +283,7 @@ async def on_captured(pilot: Pilot[None]) -> None:
             ring.add(exchange_of(f"req-{number}", body, reply=reply, began=NOON + number, first=0.25))
         ring.list_lines()
         cast("Any", app.desk.workbench).captures = ring
-        await pilot.press("3", "i")
+        await pilot.press("f3", "i")
         await until(pilot, lambda: "Tuesday" in str(app.screen.query_one("#detail", Static).render()))
         await pilot.press("space", "down")
         await until(pilot, lambda: "+" in str(app.screen.query_one("#detail", Static).render()))

@@ -130,7 +130,7 @@ async def test_our_themes_and_others_can_be_worn_one_after_another() -> None:
     async with app.run_test() as pilot:
         for theme in (*PALETTES, "ansi-light", "textual-light"):
             app.theme = theme
-            await pilot.press("3", "4")
+            await pilot.press("f3", "f4")
             await pilot.pause()
             assert app.theme == theme
 

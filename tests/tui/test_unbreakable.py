@@ -427,7 +427,7 @@ def test_in_a_terminal_a_screen_that_fails_is_told_of_and_the_others_go_on(tmp_p
     script = BROKEN.replace("{modes}", '{**tui.app.BenchtopApp.MODES, "bench": Broken}')
     with running(tmp_path, program=("-c", script)) as terminal:
         terminal.until("echo ● ready")
-        terminal.type("2")
+        terminal.type("\x1bOQ")
         terminal.until("Something in the bench screen")
         terminal.type("hello\r")
         terminal.until("tok/s")

@@ -105,10 +105,9 @@ NOTES = (
     "Enter sends a message; ctrl+j starts a new line in it.",
     "Up and down walk through earlier messages; @ completes the name of a text file, whose text goes with the message.",
     "A long paste becomes a chip above the message: shift+tab goes to it, enter opens it, delete removes it.",
-    "In chat, letters go to the message whatever has the focus; nothing that is typed there is a command.",
     (
-        f"While the message is empty, 1 to {len(SCREENS)} switch screens and ? opens this page; to begin a message "
-        "with one of them, type a space first (it is not sent) or paste."
+        "In chat, whatever is typed goes to the message, whatever has the focus; there, the keys with F switch screens "
+        f"and {HELP_KEY.upper()} opens this page. Elsewhere 1 to {len(SCREENS)} and ? do so too."
     ),
     "Page up and page down scroll the conversation while you type.",
     "TUI_ASCII=1 draws in ASCII, NO_COLOR=1 without colours, TEXTUAL_ANIMATIONS=none without movement.",

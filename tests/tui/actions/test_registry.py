@@ -73,7 +73,7 @@ async def test_the_palette_offers_the_registry_and_the_themes() -> None:
 async def test_help_lists_every_action_that_has_a_key() -> None:
     app = quiet()
     async with app.run_test() as pilot:
-        await pilot.press("question_mark")
+        await pilot.press("f5")
         await pilot.pause()
         assert isinstance(app, App)
         shown = app.screen.query(".action")

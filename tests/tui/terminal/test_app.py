@@ -27,13 +27,13 @@ def test_a_question_gets_the_answer_of_guide_and_keys_switch_screens(terminal: T
     terminal.until("tok/s")
     assert "What is a KV cache?" in terminal.text
     assert "KV" in terminal.text.split("What is a KV cache?")[1]
-    terminal.type("1")
+    terminal.type("\x1bOP")
     terminal.until("built in")
-    terminal.type("2")
+    terminal.type("\x1bOQ")
     terminal.until("decode tok/s")
-    terminal.type("3")
+    terminal.type("\x1bOR")
     terminal.until("requests")
-    terminal.type("4")
+    terminal.type("\x1bOS")
     terminal.until("of 2,048 tokens")
     assert terminal.leave() == 0
 

@@ -62,7 +62,7 @@ async def test_a_search_can_be_typed_ahead_of_the_screen_that_it_is_on() -> None
     app = quiet(StillWorkbench())
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        burst(app, "1", "slash", *"qwen")
+        burst(app, "f1", "slash", *"qwen")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.query(SearchField))
         await until(pilot, lambda: app.screen.query_one(SearchField).value == "qwen")
         assert notices(app) == []
@@ -89,7 +89,7 @@ async def test_what_is_typed_behind_a_wrong_number_goes_into_its_field() -> None
     app = quiet(StillWorkbench())
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, BenchScreen) and app.screen.query("#rounds"))
         app.screen.query_one("#rounds", Input).value = "none"
         burst(app, "s", "1", "2")

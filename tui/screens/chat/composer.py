@@ -7,12 +7,9 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
-from tui.actions.screens import SCREENS
 from tui.screens.chat.writing.files import find_fragment, write_fragment
 from tui.screens.chat.writing.history import MessageHistory
 
-PASSED_ON = frozenset({*(str(number) for number, _ in enumerate(SCREENS, 1)), "question_mark"})
-"""Keys that act on the app while nothing is written yet; all of them can be taken back."""
 LONG_PASTE_LINES = 25
 """From which a paste is no text for a field of a few lines."""
 LONG_PASTE_CHARACTERS = 3000
@@ -63,7 +60,6 @@ class Composer(TextArea):
         super().__init__(
             id=dom_id, placeholder=placeholder, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False
         )
-        self._was_empty = True
         self.mentioned: str | None = None
         """What stands behind the `@` at the cursor."""
         self.earlier = MessageHistory()
@@ -75,9 +71,7 @@ class Composer(TextArea):
 
     def takes(self, event: events.Key) -> bool:
         """Whether the key writes something, wherever it was pressed."""
-        if event.key.startswith(("alt+", "ctrl+")):
-            return False
-        return event.is_printable and not (event.key in PASSED_ON and not self.text)
+        return event.is_printable and not event.key.startswith(("alt+", "ctrl+"))
 
     def write(self, text: str) -> None:
         """Take the focus, and what was typed while something else had it."""
@@ -111,21 +105,16 @@ class Composer(TextArea):
         if fragment is not None:
             self.replace(by, (row, column - len(write_fragment(fragment))), (row, column))
 
-    def check_consume_key(self, key: str, character: str | None = None) -> bool:
-        if key in PASSED_ON and not self.text:
-            return False
-        return super().check_consume_key(key, character)
-
     async def _on_key(self, event: events.Key) -> None:
         if self.offering and event.key in STEERING:
             event.stop()
             event.prevent_default()
             self.post_message(self.Steered(event.key))
             return
-        if event.key in PASSED_ON and not self.text:
+        if event.key.startswith("alt+"):
+            # The letter that comes with it means a command, if anything.
             event.prevent_default()
-            return
-        if event.key == "enter":
+        elif event.key == "enter":
             event.stop()
             event.prevent_default()
             self.post_message(self.Entered())
@@ -136,9 +125,6 @@ class Composer(TextArea):
         self.paste(event.text)
 
     def on_text_area_changed(self) -> None:
-        if self._was_empty != (not self.text):
-            self._was_empty = not self.text
-            self.refresh_bindings()
         self._look_for_mention()
 
     def on_text_area_selection_changed(self) -> None:

@@ -288,7 +288,7 @@ async def test_no_winner_is_named_within_the_noise_and_the_screen_says_what_to_d
 async def test_escape_leaves_every_field(pane: str) -> None:
     app = quiet()
     async with app.run_test(size=WIDE) as pilot:
-        await pilot.press("2")
+        await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, BenchScreen))
         if pane == "contest":
             await pilot.press("e")

@@ -79,7 +79,7 @@ async def models(still: StillWorkbench | None = None, size: tuple[int, int] = (1
     app = quiet(still)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
+        await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._scanned)
         await pilot.pause()
         yield On(pilot, app, still)

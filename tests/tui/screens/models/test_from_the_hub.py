@@ -76,7 +76,7 @@ async def test_a_model_is_found_judged_downloaded_loaded_and_answers(
         app.animation_level = "none"
         async with app.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: app.desk.ready)
-            await pilot.press("1")
+            await pilot.press("f1")
             await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._scanned)
             screen = app.screen
             assert isinstance(screen, ModelsScreen)
@@ -100,6 +100,6 @@ async def test_a_model_is_found_judged_downloaded_loaded_and_answers(
 
             await pilot.press("enter")
             await until(pilot, lambda: app.desk.model == QUANT and app.desk.ready)
-            await pilot.press("4", *"What is a KV cache?", "enter")
+            await pilot.press("f4", *"What is a KV cache?", "enter")
             await until(pilot, lambda: finished(chat_of(app)))
             assert "KV" in chat_of(app).chat.exchanges[0].answer

@@ -169,7 +169,7 @@ async def test_the_models_of_the_settings_are_listed_under_their_names_and_loade
     app.desk.settings = replace(app.settings, models=profiles)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
+        await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen._configured)
         await pilot.pause()
         on = On(pilot, app, still)
@@ -456,7 +456,7 @@ async def test_the_settings_servers_are_asked() -> None:
     app.desk.settings = replace(app.settings, library=LibrarySettings(servers=still.store.servers))
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: app.desk.ready)
-        await pilot.press("1")
+        await pilot.press("f1")
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen) and app.screen.servers)
         assert "http://127.0.0.1:1" in str([item.name for item in app.screen.query_one(ShelfTable).rows])
         assert shown(app, "#facts")
