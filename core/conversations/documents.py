@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from core.conversations.attachments import join_message
 from core.conversations.tree import (
     ROOT,
     AnswerVersion,
@@ -63,16 +64,18 @@ def export_json(trees: Sequence[ConversationTree]) -> str:
 
 
 def export_markdown(tree: ConversationTree, describe: Callable[[AnswerVersion], str] = lambda _: "") -> str:
-    """The way through it that is read; `describe` tells in a line how an answer went."""
+    """The way through it that is read; `describe` tells in a line how an answer went. Files and pastes stand in their
+    questions, as the model saw them."""
     steps = tree.path()
-    texts = [text for step in steps for text in (step.turn.question, step.answer.text, step.answer.thought)]
+    asked = [join_message(turn.question, turn.attachments) for turn, _ in steps]
+    texts = [*asked, *(text for step in steps for text in (step.answer.text, step.answer.thought))]
     sign = secrets.token_hex(SIGN_BYTES)
     while any(sign in text for text in texts):
         sign = secrets.token_hex(SIGN_BYTES)
     head = _Head(tree.renamed, tree.created, tree.changed, tree.settings)
     parts = [f"<!-- benchtop conversation {sign} {_encode_comment(head)} -->", f"# {tree.title or 'Chat'}"]
-    for turn, answer in steps:
-        parts += [f"<!-- {sign} question {turn.asked} -->\n## You", turn.question]
+    for question, (turn, answer) in zip(asked, steps, strict=True):
+        parts += [f"<!-- {sign} question {turn.asked} -->\n## You", question]
         known = replace(answer, pieces=[], thoughts=[answer.thought] if answer.thought else [])
         parts += [f"<!-- {sign} answer {_encode_comment(known)} -->\n## {answer.writer.model or 'Answer'}"]
         parts += [answer.text]

@@ -217,7 +217,7 @@ class ConversationTree(Struct):
         self.chosen[parent] = turn.id
         self._begin_answer(turn, now, writer)
         if not self.title:
-            self.title = make_title(question or next((each.name for each in attachments), ""))
+            self.title = make_title(question or next((each.name or each.text[:1000] for each in attachments), ""))
         self.created = self.created or now
         return turn
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.conversations.attachments import Attachment, join_message
 from core.conversations.documents import export_json, export_markdown, import_document
 from core.conversations.tree import AnswerCall, AnswerWriter, ConversationTree, Outcome, make_id
 from core.errors import UsageError
@@ -50,6 +51,16 @@ def test_markdown_brings_back_what_was_asked_and_answered_whatever_stands_there(
         there.answer.id = here.answer.id
         assert there.answer == here.answer
         assert there.turn.asked == here.turn.asked
+
+
+def test_files_in_a_message_stand_in_markdown_as_the_model_saw_them_and_are_files_again_from_json() -> None:
+    tree = ConversationTree(make_id())
+    turn = tree.ask("what is it?", 1.0, attachments=(Attachment("x = 1\n", "a.py", 4),))
+    turn.answers[0].outcome = Outcome.DONE
+    seen = join_message(turn.question, turn.attachments)
+    assert seen == "a.py:\n```py\nx = 1\n```\n\nwhat is it?"
+    assert [step.turn.question for step in import_document(export_markdown(tree))[0].path()] == [seen]
+    assert import_document(export_json([tree])) == [tree]
 
 
 def test_markdown_reads_as_a_conversation() -> None:

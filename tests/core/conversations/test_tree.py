@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 
+from core.conversations.attachments import Attachment
 from core.conversations.tree import (
     ROOT,
     TITLE_CHARACTERS,
@@ -159,3 +160,9 @@ def test_a_title_is_the_first_words_of_the_question_on_one_line() -> None:
     assert make_title("  what is\n a KV cache? ") == "what is a KV cache?"
     assert make_title("word " * 40) == ("word " * 12).strip()
     assert make_title("x" * 200) == "x" * TITLE_CHARACTERS
+
+
+def test_a_question_of_nothing_but_a_paste_gives_a_title_too() -> None:
+    tree = ConversationTree(make_id())
+    tree.ask("", 1.0, attachments=(Attachment("Traceback (most recent\ncall last):"),))
+    assert tree.title == "Traceback (most recent call last):"
