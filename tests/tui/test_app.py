@@ -282,10 +282,10 @@ async def test_quitting_asks_once_while_clients_are_served() -> None:
         await until(pilot, lambda: app.desk.ready)
         app.desk.server = build_still_server()
         served = app.desk.answering()
-        assert served == len(GUIDE.requests) == 2
+        assert served == len(GUIDE.requests)
         await pilot.press("ctrl+q")
         await until(pilot, lambda: app.screen.is_modal)
-        assert "2 answers are being written for clients" in shown(app, ".question-text")
+        assert f"{served} answers are being written for clients" in shown(app, ".question-text")
         await pilot.press("escape")
         await pilot.pause()
         assert not app.screen.is_modal
