@@ -39,8 +39,8 @@ RATE: Final = 50.0
 """Tokens a second."""
 AT: Final = (0, 5_000, 20_000)
 """Tokens that stand when a window of measuring begins."""
-WINDOW_SECONDS: Final = 5.0
-SETTLE_SECONDS: Final = 1.5
+WINDOW_SECONDS: Final = 4.0
+SETTLE_SECONDS: Final = 1.2
 MODEL_TOKENS: Final = 300
 CODE: Final = '''\
 ```python

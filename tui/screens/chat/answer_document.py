@@ -103,7 +103,8 @@ class AnswerDocument:
         return self.tail_lines[at] if at < len(self.tail_lines) else None
 
     def load(self, text: str) -> None:
-        """A text that is there as a whole. Nothing is laid out before there is a width."""
+        """A text that is there as a whole. Nothing of it is laid out here, whatever was before."""
+        self._look = None
         self.take(text, ended=True)
         self._first = len(self._parts)
 

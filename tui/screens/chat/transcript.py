@@ -91,6 +91,9 @@ class Earlier(Plain):
 class TranscriptView(VerticalScroll):
     """Shows a list of exchanges that someone else owns."""
 
+    BLANK = True
+    """As a `Turn` is."""
+
     def __init__(self, exchanges: Sequence[Exchange], empty: Static) -> None:
         super().__init__(id="transcript")
         self._exchanges = exchanges

@@ -121,6 +121,7 @@ def test_a_paragraph_that_never_ends_is_wrapped_as_if_it_had_come_at_once() -> N
 
 def test_a_long_answer_is_laid_out_from_its_end_and_the_rest_when_it_is_reached() -> None:
     document = AnswerDocument()
+    document.lay_out(LOOK, 20)
     document.load("".join(f"Paragraph {number}.\n\n" for number in range(500)))
     document.lay_out(LOOK, 20)
     assert (document.height, document.has_more_above) == (20, True)
