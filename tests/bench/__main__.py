@@ -3,7 +3,8 @@
 Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
 alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
 and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window; `fit`
-with a model says what each device takes of it. `gaps` and `contexts` are streams beside a long prompt, and what long
+with a model says what each device takes of it, and `placed` what its process was seen to take there, with
+BENCHTOP_TEST_RPC as tests/fakes/rpc.py has it. `gaps` and `contexts` are streams beside a long prompt, and what long
 contexts cost outside the model; `turns` is a stream beside
 conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
 very many tools do to a stream beside them, `observing` what metrics and telemetry cost; `screen` is what the app on a
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,6 +41,7 @@ from tests.bench import (
     observing,
     overhead,
     own,
+    placed,
     placing,
     prefixes,
     reading,
@@ -54,10 +57,11 @@ from tests.bench import (
     widths,
 )
 from tests.bench.report import where
+from tests.fakes.rpc import VARIABLE as RPC_FOLDER
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
-MODEL_NEEDED = frozenset({"embeddings", "kv", "masks", "widths"})
+MODEL_NEEDED = frozenset({"embeddings", "kv", "masks", "placed", "widths"})
 
 
 def main() -> None:
@@ -150,6 +154,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "fit": _fit,
     "hybrid": lambda given: [asyncio.run(hybrids.run(given.model, given.folder, given.threads, given.rounds))],
     "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
+    "placed": lambda given: [placed.run(given.model, Path(os.environ[RPC_FOLDER]))],
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))

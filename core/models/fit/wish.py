@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -52,7 +52,7 @@ def read_wish(options: LoadOptions) -> PlacementWish:
         split=options.split_mode or SplitMode.LAYER,
         shares=options.tensor_split or (),
         main=options.main_gpu,
-        rules=tuple(map(_read_rule, options.override_tensor or ())),
+        rules=tuple(map(_read_rule, _split_rules(options.override_tensor or ()))),
         kv_offload=options.kv_offload is not False,
         op_offload=options.op_offload is not False,
         mapped=options.mmap,
@@ -64,6 +64,19 @@ def _read_layers(said: int | LayerWord | None) -> int | None:
     if isinstance(said, LayerWord):
         return EVERY_LAYERS if said is LayerWord.ALL else None
     return said
+
+
+def _split_rules(texts: Sequence[str]) -> Iterator[str]:
+    """Several may stand in one text with commas between them, as llama.cpp has it. A pattern may have commas too, so a
+    rule goes on until its device is named."""
+    pending = ""
+    for part in ",".join(texts).split(","):
+        pending = f"{pending},{part}" if pending else part
+        if "=" in part:
+            yield pending
+            pending = ""
+    if pending:
+        yield pending
 
 
 def _read_rule(text: str) -> TensorRule:

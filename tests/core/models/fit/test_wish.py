@@ -36,3 +36,17 @@ def test_what_options_say_is_fixed() -> None:
 def test_a_rule_without_a_pattern_or_a_device_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no rule for tensors; write PATTERN=DEVICE"):
         read_wish(LoadOptions(override_tensor=(text,)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "rules"),
+    [
+        (("exps=CPU,attn=CUDA0",), ["exps=CPU", "attn=CUDA0"]),
+        ((r"blk\.\d{1,2}\.ffn=CPU", "attn=CUDA0"), [r"blk\.\d{1,2}\.ffn=CPU", "attn=CUDA0"]),
+        # As a variable of the environment is divided.
+        ((r"blk\.\d{1", r"2}\.ffn=CPU"), [r"blk\.\d{1,2}\.ffn=CPU"]),
+    ],
+    ids=str,
+)
+def test_rules_are_divided_by_commas_and_patterns_may_have_some(texts: tuple[str, ...], rules: list[str]) -> None:
+    assert [rule.text for rule in read_wish(LoadOptions(override_tensor=texts)).rules] == rules
