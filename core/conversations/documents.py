@@ -24,6 +24,7 @@ from core.conversations.tree import (
     ConversationTree,
     ConversationTurn,
     Outcome,
+    PathStep,
     make_id,
     make_title,
 )
@@ -63,23 +64,26 @@ def export_json(trees: Sequence[ConversationTree]) -> str:
     return make_json_printable(document) + "\n"
 
 
-def export_markdown(tree: ConversationTree, describe: Callable[[AnswerVersion], str] = lambda _: "") -> str:
-    """The way through it that is read; `describe` tells in a line how an answer went. Files and pastes stand in their
-    questions, as the model saw them."""
+def export_markdown(tree: ConversationTree, describe: Callable[[PathStep], str] = lambda _: "") -> str:
+    """The way through it that is read; `describe` tells in a line how an answer went."""
     steps = tree.path()
-    asked = [join_message(turn.question, turn.attachments) for turn, _ in steps]
-    texts = [*asked, *(text for step in steps for text in (step.answer.text, step.answer.thought))]
+    texts = [text for step in steps for text in (step.turn.question, step.answer.text)]
+    texts += [each.text for step in steps for each in step.turn.attachments]
     sign = secrets.token_hex(SIGN_BYTES)
     while any(sign in text for text in texts):
         sign = secrets.token_hex(SIGN_BYTES)
     head = _Head(tree.renamed, tree.created, tree.changed, tree.settings)
     parts = [f"<!-- benchtop conversation {sign} {_encode_comment(head)} -->", f"# {tree.title or 'Chat'}"]
-    for question, (turn, answer) in zip(asked, steps, strict=True):
-        parts += [f"<!-- {sign} question {turn.asked} -->\n## You", question]
+    for step in steps:
+        turn, answer = step
+        # What was attached stands in the text as the model sees it.
+        asked = join_message(turn.question, turn.attachments)
+        told = replace(turn, answers=[], question=turn.question if turn.attachments else "")
+        parts += [f"<!-- {sign} question {_encode_comment(told)} -->\n## You", asked]
         known = replace(answer, pieces=[], thoughts=[answer.thought] if answer.thought else [])
         parts += [f"<!-- {sign} answer {_encode_comment(known)} -->\n## {answer.writer.model or 'Answer'}"]
         parts += [answer.text]
-        if line := describe(answer):
+        if line := describe(step):
             parts += [f"<!-- {sign} note -->\n*{line}*"]
     return make_encodable("\n\n".join(parts)) + "\n"
 
@@ -118,7 +122,9 @@ def _import_markdown(text: str, beginning: re.Match[str]) -> ConversationTree:
     turn: ConversationTurn | None = None
     for kind, said, body in _split_parts(text, sign):
         if kind == "question":
-            turn = _add_turn(tree, body, _read_time(said))
+            told = _decode_comment(said, ConversationTurn)
+            turn = _add_turn(tree, told.question or body, told.asked)
+            turn.attachments = told.attachments
         elif kind == "answer" and turn is not None:
             answer = _decode_comment(said, AnswerVersion)
             answer.id, answer.pieces = make_id(), [body] if body else []
@@ -199,10 +205,3 @@ def _decode_comment(text: str, kind: type[_Said]) -> _Said:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"a comment in it is damaged: {error}") from error
-
-
-def _read_time(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

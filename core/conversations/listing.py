@@ -9,22 +9,28 @@ from typing import Final
 from msgspec import Struct
 
 from core.conversations.schema import PLACE_BITS
-from core.conversations.words import Snippet, make_snippet, split_query
+from core.conversations.words import Snippet, count_words, make_snippet, split_query
 
 RECENT_CONVERSATIONS: Final = 50
 """In which earlier questions are looked for."""
 _LINES: Final = """SELECT id, title, created, changed, turns, model FROM conversations WHERE deleted IS NULL
     ORDER BY changed DESC, number DESC"""
-_WITH_WORD: Final = f"SELECT DISTINCT rowid >> {PLACE_BITS} FROM words WHERE words MATCH ?"  # noqa: S608 - a number of ours
+_WITH_WORD: Final = (
+    f"SELECT DISTINCT rowid >> {PLACE_BITS} FROM words "  # noqa: S608 - a number of ours
+    "WHERE words MATCH ? AND rowid > ? AND rowid < ?"
+)
 _LINES_OF: Final = """SELECT number, id, title, created, changed, turns, model FROM conversations
-    WHERE deleted IS NULL AND number IN (SELECT value FROM json_each(?)) ORDER BY changed DESC, number DESC LIMIT ?"""
-_PLACE: Final = "SELECT rowid FROM words WHERE words MATCH ? AND rowid > ? AND rowid < ? ORDER BY rowid DESC LIMIT 1"
-_TEXT: Final = "SELECT text FROM turns WHERE place = ?1 UNION ALL SELECT text FROM answers WHERE place = ?1"
-
-
+    WHERE deleted IS NULL AND number IN (SELECT value FROM json_each(?)) ORDER BY number DESC LIMIT ?"""
+_TEXTS: Final = """SELECT text FROM (SELECT place, text FROM turns WHERE conversation = ?1
+    UNION ALL SELECT place, text FROM answers WHERE conversation = ?1) ORDER BY place DESC LIMIT ?2"""
 _QUESTIONS: Final = """SELECT text FROM turns JOIN
     (SELECT number, changed FROM conversations WHERE deleted IS NULL ORDER BY changed DESC LIMIT ?) AS lately
     ON turns.conversation = lately.number ORDER BY lately.changed DESC, turns.place DESC LIMIT ?"""
+FIRST_SPAN_CONVERSATIONS: Final = 500
+"""That are looked at first, the newest ones; then of older ones four times as many, and so on."""
+SPAN_FACTOR: Final = 4
+MOST_SNIPPET_TEXTS: Final = 60
+"""Of a conversation, the newest ones, that a snippet may come from."""
 
 
 class ConversationLine(Struct, frozen=True):
@@ -61,27 +67,42 @@ def list_questions(most: int, database: sqlite3.Connection) -> list[str]:
 
 
 def search_words(query: str, most: int, database: sqlite3.Connection) -> list[FoundConversation]:
-    """Those that have all words of the query, the ones that were changed last first; none where it has no word."""
+    """Those that have all words of the query, the ones that were changed last first; none where it has no word. Where
+    more than `most` have them, those that were begun last. A word that stands in all conversations costs no more than
+    a rare one, since the newest are looked at first."""
     if not (words := split_query(query)):
         return []
+    high = database.execute("SELECT max(number) FROM conversations").fetchone()[0] or 0
+    span = FIRST_SPAN_CONVERSATIONS
+    found: list[tuple[int, ConversationLine]] = []
+    while high > 0 and len(found) < most:
+        low = max(0, high - span)
+        if numbers := _find_numbers(database, words, low + 1, high):
+            rows = database.execute(_LINES_OF, (f"[{','.join(map(str, numbers))}]", most - len(found)))
+            found += [(number, ConversationLine(*row)) for number, *row in rows]
+        high, span = low, span * SPAN_FACTOR
+    found.sort(key=lambda each: each[1].changed, reverse=True)
+    return [FoundConversation(line, _find_snippet(database, number, query)) for number, line in found]
+
+
+def _find_numbers(database: sqlite3.Connection, words: Sequence[str], first: int, last: int) -> set[int]:
+    """Of the conversations from one number to another, those that have all words."""
+    bounds = (first << PLACE_BITS) - 1, (last + 1) << PLACE_BITS
     numbers: set[int] | None = None
-    for word in sorted(words, key=len, reverse=True):
-        having = {row[0] for row in database.execute(_WITH_WORD, (word,))}
+    for word in words:
+        having = {row[0] for row in database.execute(_WITH_WORD, (word, *bounds))}
         numbers = having if numbers is None else numbers & having
         if not numbers:
-            return []
-    numbered = f"[{','.join(map(str, numbers or ()))}]"
-    rows = database.execute(_LINES_OF, (numbered, most)).fetchall()
-    return [
-        FoundConversation(ConversationLine(*row), _find_snippet(database, number, words, query))
-        for number, *row in rows
-    ]
+            break
+    return numbers or set()
 
 
-def _find_snippet(database: sqlite3.Connection, number: int, words: Sequence[str], query: str) -> Snippet:
-    bounds = number << PLACE_BITS, (number + 1) << PLACE_BITS
-    for expression in (" AND ".join(words), " OR ".join(words)):
-        if (found := database.execute(_PLACE, (expression, *bounds)).fetchone()) is not None:
-            text = database.execute(_TEXT, found).fetchone()
-            return make_snippet(str(text[0]), query) if text is not None else Snippet()
-    return Snippet()
+def _find_snippet(database: sqlite3.Connection, number: int, query: str) -> Snippet:
+    best, most = Snippet(), 0
+    for (text,) in database.execute(_TEXTS, (number, MOST_SNIPPET_TEXTS)):
+        found = count_words(text, query)
+        if found > most:
+            best, most = make_snippet(text, query), found
+            if found == count_words(query, query):
+                break
+    return best

@@ -33,7 +33,7 @@ VERSIONS: Final = (
         "CREATE INDEX answers_of_conversation ON answers (conversation, place)",
         """CREATE TABLE pieces (answer TEXT NOT NULL, number INTEGER NOT NULL, written REAL NOT NULL,
             body TEXT NOT NULL, PRIMARY KEY (answer, number)) WITHOUT ROWID""",
-        """CREATE VIRTUAL TABLE words USING fts5 (title, text, content = '', columnsize = 0, prefix = '1 2 3',
+        """CREATE VIRTUAL TABLE words USING fts5 (title, text, content = '', columnsize = 0, prefix = '2 3 4',
             tokenize = "unicode61 remove_diacritics 2")""",
         "CREATE TABLE revision (number INTEGER NOT NULL)",
         "INSERT INTO revision VALUES (0)",

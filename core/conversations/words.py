@@ -38,14 +38,25 @@ def split_query(text: str) -> list[str]:
     text = text[:MOST_QUERY_CHARACTERS].replace("\0", " ").encode("utf-8", "replace").decode()
     runs = [run for run in text.split() if _compile(r"[^\W_]").search(run)][:MOST_WORDS]
     quoted = ['"' + separate_words(run).replace('"', '""') + '"' for run in runs]
-    if quoted and text.split()[-1] == runs[-1] and not text[-1:].isspace():
+    # Half of all words begin with a letter that is asked for alone.
+    if quoted and text.split()[-1] == runs[-1] and not text[-1:].isspace() and (len(runs[-1]) > 1 or runs[-1] > "\x7f"):
         quoted[-1] += "*"
     return quoted
 
 
+def count_words(text: str, query: str) -> int:
+    """How many of the words of a query stand in a text."""
+    folded = _fold_signs(text)
+    return sum(word in folded and _find_word(folded, word) >= 0 for word in _list_words(query))
+
+
+def _list_words(query: str) -> list[str]:
+    return list(dict.fromkeys(_compile(r"[^\W_]+").findall(_fold_signs(query[:MOST_QUERY_CHARACTERS]))))[:MOST_WORDS]
+
+
 def make_snippet(text: str, query: str) -> Snippet:
-    """The part of a text where most of the words of a query stand close together first come up."""
-    words = _compile(r"[^\W_]+").findall(_fold_signs(query[:MOST_QUERY_CHARACTERS]))[:MOST_WORDS]
+    """The part of a text where the first of the words of a query comes up."""
+    words = _list_words(query)
     folded = _fold_signs(text)
     found = [at for word in words if (at := _find_word(folded, word)) >= 0]
     start = max(0, min(found, default=0) - BEFORE_CHARACTERS)

@@ -26,6 +26,7 @@ from core.hardware import describe_machine
 from tests.bench import (
     bystanders,
     contexts,
+    conversations,
     decode,
     downloads,
     drafting,
@@ -167,6 +168,7 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     ],
     "gaps": _gaps,
     "contexts": _contexts,
+    "conversations": lambda given: [conversations.run(max(20, given.rounds))],
     "kills": lambda given: [prefixes.run_kills(200)],
     "reproducible": lambda given: [
         asyncio.run(reproducible.run(given.model or shapes.write("0.5b", given.folder), given.threads, given.tokens))

@@ -225,6 +225,38 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", action="store_true", help="as CSV")
 
 
+def _add_chats(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--last", type=read_whole, metavar="N", help="the last so many (all)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_chats_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", nargs="+", metavar="WORD", help="all of them must stand in a conversation")
+    parser.add_argument("--whole", action="store_true", help="the last word is whole, and not a beginning")
+    _add_chats(parser)
+
+
+def _add_chats_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", type=read_filled, metavar="CHAT", help="the beginning of its id, or its title")
+    parser.add_argument("--json", action="store_true", help="as JSON, with all branches")
+
+
+def _add_chats_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", type=read_filled, metavar="CHAT", help="ids or titles (all)")
+    parser.add_argument("--to", type=read_file_path, metavar="FILE", help="in place of stdout; .md is Markdown")
+    parser.add_argument("--format", choices=("json", "markdown"), help="by the file's name, else json")
+
+
+def _add_chats_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", type=read_file_path, metavar="FILE", help="JSON or Markdown")
+
+
+def _add_chats_rm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", type=read_filled, metavar="CHAT", help="ids or titles")
+    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
 def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", type=read_filled, metavar="NAME", help="of one prefix, or of a model with all"
@@ -356,6 +388,48 @@ COMMANDS: Final = (
         "tell what requests have used: tokens and time by day, model and API key",
         _add_usage,
         "tui.cli.usage:run_usage",
+    ),
+    Command(
+        "chats ls",
+        "[options]",
+        "list the conversations of the chat, those that were changed last first",
+        _add_chats,
+        "tui.cli.chats:list_chats",
+    ),
+    Command(
+        "chats search",
+        "WORD ... [options]",
+        "find conversations by words in their titles and messages",
+        _add_chats_search,
+        "tui.cli.chats:search_chats",
+    ),
+    Command(
+        "chats show",
+        "CHAT [options]",
+        "print a conversation",
+        _add_chats_show,
+        "tui.cli.chats:show_chat",
+    ),
+    Command(
+        "chats export",
+        "[CHAT ...] [options]",
+        "write conversations as JSON, or one as Markdown; both can be imported",
+        _add_chats_export,
+        "tui.cli.chats:export_chats",
+    ),
+    Command(
+        "chats import",
+        "FILE ...",
+        "take in conversations of exported files; what is known already stays",
+        _add_chats_import,
+        "tui.cli.chats:import_chats",
+    ),
+    Command(
+        "chats rm",
+        "CHAT ... | --all [options]",
+        "delete conversations for good",
+        _add_chats_rm,
+        "tui.cli.chats:remove_chats",
     ),
     Command(
         "cache ls",

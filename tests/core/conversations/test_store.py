@@ -24,6 +24,12 @@ from tests.core.conversations.test_tree import MOVES, grow, said
 GUIDE = AnswerWriter("guide", "F16", "llamacpp", '{"temperature":0}')
 
 
+@pytest.fixture(params=[500, 1])
+def spans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search looks at so many conversations first."""
+    monkeypatch.setattr("core.conversations.listing.FIRST_SPAN_CONVERSATIONS", request.param)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
     made = ConversationStore(tmp_path)
@@ -177,6 +183,7 @@ def test_the_list_has_what_was_changed_last_first_and_tells_that_it_changed(stor
     assert store.read_revision() > revision
 
 
+@pytest.mark.usefixtures("spans")
 def test_words_are_found_wherever_in_a_conversation_they_stand(store: ConversationStore) -> None:
     converse(store, "How do I sort in Python?", "And backwards?")
     converse(store, "東京タワーの高さは")
@@ -188,6 +195,11 @@ def test_words_are_found_wherever_in_a_conversation_they_stand(store: Conversati
     assert found(store, "SORT in python") == ["How do I sort in Python?"]
     assert found(store, "タワー") == ["東京タワーの高さは"]
     assert found(store, "naive") == ["Naïve Bayes, explained"]
+    assert found(store, "n") == []
+    for number in range(4):
+        converse(store, f"many {number}")
+    assert found(store, "many") == ["many 3", "many 2", "many 1", "many 0"]
+    assert [each.line.title for each in store.search("many", 2)] == ["many 3", "many 2"]
     (hit,) = store.search("bayes")
     assert [hit.snippet.text[start:end].lower() for start, end in hit.snippet.marks] == ["bayes"]
 

@@ -225,12 +225,9 @@ class Chat:
 
     def to_markdown(self) -> str:
         """The conversation as a Markdown document, answers as the model wrote them."""
-        parts = ["# Chat"]
-        for exchange in self.exchanges:
-            parts += ["## You", exchange.asked, f"## {exchange.model or 'Answer'}", exchange.answer.strip()]
-            if line := summarize_exchange(exchange):
-                parts.append(f"*{line}*")
-        return "\n\n".join(part for part in parts if part) + "\n"
+        from core.conversations.documents import export_markdown
+
+        return export_markdown(self.tree, lambda step: summarize_exchange(Exchange(*step)))
 
 
 def _build_request(exchanges: Sequence[Exchange], asked: str, model: str) -> Generation:
