@@ -46,9 +46,10 @@ def _measure(folder: str, long: str, rounds: int) -> list[tuple[str, ...]]:
         *((f"search {query!r}", _searcher(store, query)) for query in QUERIES),
         ("see whether another program wrote", lambda: int(store.has_moved())),
     ]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, act in cases:
-        took, found = [], 0
+        took: list[float] = []
+        found = 0
         for _ in range(rounds):
             began = time.perf_counter()
             found = act()

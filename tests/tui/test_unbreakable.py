@@ -23,7 +23,7 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Footer, Input, Static
 
 from core.settings.schema import Settings
-from tests.tui.conftest import until
+from tests.tui.conftest import quiet, until
 from tui.actions.registry import EVERYWHERE, list_actions
 from tui.app import BenchtopApp
 from tui.unbreakable import UnbreakableApp
@@ -400,6 +400,23 @@ async def test_a_screen_without_its_widgets_can_be_asked_for_its_actions(name: s
     screen = make()
     for action in (*list_actions(name), *EVERYWHERE):
         screen.check_action(action.method, ())
+
+
+async def test_going_to_the_models_while_the_footer_of_the_chat_is_rebuilt_asks_no_screen_in_vain() -> None:
+    app = quiet()
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        chat = app.screen
+        for _ in range(5):
+            chat.refresh_bindings()
+            app.action_go("models")
+            chat.refresh_bindings()
+            app.screen.refresh_bindings()
+            app.action_go("chat")
+            await pilot.pause()
+        app.action_go("models")
+        await until(pilot, lambda: app.current_mode == "models" and app.screen.query_one(Footer).children)
+        assert notices(app) == []
 
 
 BROKEN = """

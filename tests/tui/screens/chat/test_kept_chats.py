@@ -15,6 +15,10 @@ from textual.widgets import Input
 from core.conversations.settings import ChatSettings
 from core.conversations.store import ConversationStore
 from core.conversations.tree import AnswerWriter, ConversationTree, Outcome, make_id
+from core.events import Usage
+from core.settings.schema import ProbeSettings, ServerSettings, Settings
+from core.workbench import Workbench
+from tests.fakes.support import folders_in
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
 from tests.tui.still import ANSWER, StillWorkbench
 from tui.app import BenchtopApp
@@ -295,6 +299,31 @@ async def test_a_damaged_file_is_told_and_the_chat_goes_on(store: ConversationSt
         app.pulse()
         await until(pilot, lambda: any("was damaged; it is now" in each for each in notices(app)))
         await until(pilot, lambda: [line.title for line in store.list_lines()] == ["one"])
+
+
+async def test_after_a_restart_the_last_conversation_goes_on_from_what_was_computed_before(tmp_path: Path) -> None:
+    where = folders_in(tmp_path)
+    question = "Tell me all there is to know about it, and do not leave anything out. " * 10
+    used: list[Usage] = []
+    for _ in range(2):
+        settings = Settings(server=ServerSettings(port=0), probe=ProbeSettings(enabled=False))
+        app = BenchtopApp(settings, "guide", lambda settings: Workbench(settings, where))
+        app.animation_level = "none"
+        async with app.run_test() as pilot:
+            await until(pilot, lambda app=app: app.desk.ready)  # type: ignore[misc]
+            screen, before = chat_of(app), len(used)
+            await until(pilot, lambda screen=screen, before=before: len(screen.chat.exchanges) == before)  # type: ignore[misc]
+            screen.query_one(Composer).text = question
+            await pilot.press("enter")
+            await until(pilot, lambda screen=screen, before=before: finished(screen, before + 1))  # type: ignore[misc]
+            end = screen.chat.exchanges[-1].end
+            assert end is not None
+            used.append(end.usage)
+            await app.leave()
+    first, then = used
+    assert first.cached_tokens < 64
+    assert then.prompt_tokens > first.prompt_tokens
+    assert then.cached_tokens >= first.prompt_tokens
 
 
 def test_ages_take_six_signs_at_most() -> None:
