@@ -369,6 +369,7 @@ CONFIGURED = {
     "config": ["config"],
     "launch": ["launch", "llm"],
     "usage": ["usage"],
+    "fit": ["fit", "guide"],
     "requests": ["requests"],
     "replay": ["replay", "1"],
 }
