@@ -136,7 +136,10 @@ class KeptDatabase:
     def _open(self) -> sqlite3.Connection:
         """The file, made where there is none, readable for nobody else. Raises sqlite3.Error, OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        # Only where there is none: closing a file releases all locks that this process has on it, those of SQLite among
+        # them, and another process would then take away the log that is written here.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         database = sqlite3.connect(self.path, timeout=LOCKED_SECONDS, isolation_level=None)
         try:
             self._make_ours(database)

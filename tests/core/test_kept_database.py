@@ -153,6 +153,28 @@ def test_of_more_than_memory_may_hold_the_oldest_is_given_up(tmp_path: Path) -> 
     kept.close()
 
 
+BESIDE = """
+import sys
+from pathlib import Path
+from core.kept_database import KeptDatabase
+kept = KeptDatabase(Path(sys.argv[1]), (("CREATE TABLE words (word TEXT NOT NULL)",),))
+kept.put(lambda database: database.execute("INSERT INTO words VALUES ('beside')"))
+kept.close()
+print(kept.read("SELECT count(*) FROM words")[0][0])
+"""
+
+
+def test_what_is_written_after_another_process_has_come_and_gone_is_there_for_the_next_one(kept: KeptDatabase) -> None:
+    for number in (2, 4):
+        kept.put(partial(note, "here"))
+        assert "here" in words_in(kept)
+        done = subprocess.run(
+            [sys.executable, "-c", BESIDE, str(kept.path)], capture_output=True, text=True, check=True
+        )
+        assert int(done.stdout) == number
+        assert len(words_in(kept)) == number
+
+
 KILLED = """
 import sys
 from pathlib import Path
