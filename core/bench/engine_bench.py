@@ -12,6 +12,7 @@ from core.bench.quality_child import QualitySubject
 from core.bench.results import BenchRun, Change, History
 from core.bench.runner import BenchSample, Plan, Submit, run_plan
 from core.bench.suite import SuiteEvent, SuitePlan, run_suite
+from core.bench.tool_health import ToolVerdict, check_tools
 from core.contract.options import KvType
 from core.engines.registry import EngineReport, Engines
 from core.errors import RequestError
@@ -61,6 +62,11 @@ class EngineBench:
             )
         plan = Plan(prompt_tokens, new_tokens, rounds, streams)
         return run_plan(model, plan, host.vocabulary, self._submit)
+
+    def check_tools(self, model: str) -> AsyncIterator[ToolVerdict]:
+        """How well a loaded model calls tools: one verdict after another. Raises ModelNotFound, ModelNotReady."""
+        self._models.host(model)
+        return check_tools(model, self._submit)
 
     def run_suite(
         self, names: Sequence[str], plan: SuitePlan, stop: threading.Event, tell: Callable[[SuiteEvent], None]

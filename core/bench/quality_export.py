@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from core.bench.documents import write_document
 from core.bench.quality import QualityRow
 from core.bench.results import ExportFormat
-from core.foreign_text import make_json_printable, make_printable
+from core.foreign_text import make_printable
 
 QUALITY_HEAD: Final = ("model", "KV", "tokens", "perplexity", "KL divergence", "KL of 1 in 100", "same top", "problem")
 
@@ -36,15 +33,4 @@ def format_quality(row: QualityRow) -> tuple[str, ...]:
 
 def export_quality(rows: Sequence[QualityRow], form: ExportFormat) -> str:
     """The rows as a document."""
-    match form:
-        case ExportFormat.JSON:
-            return make_json_printable(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()) + "\n"
-        case ExportFormat.CSV:
-            out = io.StringIO()
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(QUALITY_HEAD)
-            writer.writerows(map(format_quality, rows))
-            return out.getvalue()
-        case ExportFormat.MARKDOWN:
-            lines = [QUALITY_HEAD, ("---",) * len(QUALITY_HEAD), *map(format_quality, rows)]
-            return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    return write_document(form, QUALITY_HEAD, [*map(format_quality, rows)], rows)

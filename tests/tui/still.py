@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.structs import replace
 
 from api.curl import format_curl
+from core.bench.quality import QualityRow
 from core.bench.results import BenchRow, BenchRun, Change, Setting
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan
+from core.bench.tool_cases import TOOL_CASES
+from core.bench.tool_health import ToolVerdict
 from core.capture.ring import CaptureRing
 from core.contract.options import KvBits, KvType, LoadSettings
 from core.conversations.store import ConversationStore
@@ -154,6 +158,7 @@ class StillWorkbench:
         self.hold_suite = hold_suite
         self.suite_problem = suite_problem
         self.suites: list[tuple[list[str], SuitePlan]] = []
+        self.qualities: list[tuple[list[str], list[KvType], int]] = []
         self.asked: list[Generation] = []
         self.cancelled: list[str] = []
         self.loaded: list[str] = []
@@ -329,6 +334,49 @@ class StillWorkbench:
             rows.append(row)
             tell(CaseDone(row))
         return BenchRun(1.0, "still", "a processor", tuple(rows))
+
+    def measure_quality(
+        self,
+        names: Sequence[str],
+        kv_types: Sequence[KvType],
+        text: str,
+        chunks: int,
+        stop: threading.Event,
+        tell: Callable[[QualityRow], None],
+    ) -> list[QualityRow]:
+        """The suite's `hold_suite` holds this as well, after its first row."""
+        self.qualities.append((list(names), list(kv_types), chunks))
+        rows = [
+            QualityRow(
+                name,
+                kind.value,
+                2048,
+                18.31 + number,
+                0.41,
+                0.0123 * number,
+                0.0011,
+                0.21,
+                1.0 - 0.02 * number,
+                reference=not number,
+            )
+            for number, (name, kind) in enumerate(itertools.product(names, kv_types))
+        ]
+        for row in rows:
+            tell(row)
+            if self.hold_suite is not None:
+                stop.wait()
+                raise Cancelled
+        return rows
+
+    async def check_tools(self, model: str) -> AsyncIterator[ToolVerdict]:
+        for number, case in enumerate(TOOL_CASES):
+            good = number != 4
+            problem = "" if good else "`hours` of set_heating is 4, not 3."
+            yield ToolVerdict(
+                model, case.title, called=True, right_tool=True, fits=True, exact=good, seconds=1.5, problem=problem
+            )
+            if self.hold_suite is not None:
+                await asyncio.Event().wait()
 
     def compare(self, run: BenchRun) -> list[Change]:
         return [Change(row, BenchRow(row.setting, decode=BEFORE)) for row in run.rows]

@@ -178,7 +178,14 @@ async def on_contest(pilot: Pilot[None]) -> None:
     await on_engines(pilot)
     await pilot.press("s")
     app = app_of(pilot)
-    await until(pilot, lambda: "Fastest" in str(app.screen.query_one("#standing").render()))
+    await until(pilot, lambda: "Fastest" in str(app.screen.query_one("#suite-standing").render()))
+
+
+async def on_quality(pilot: Pilot[None]) -> None:
+    await on_bench(pilot)
+    await pilot.press("q", "s")
+    screen = app_of(pilot).screen
+    await until(pilot, lambda: "w writes files" in str(screen.query_one("#quality-standing").render()))
 
 
 async def on_contest_under_way(pilot: Pilot[None]) -> None:
@@ -187,7 +194,7 @@ async def on_contest_under_way(pilot: Pilot[None]) -> None:
     cast("Any", app.desk.workbench).hold_suite = "onnxruntime"
     app.screen.query_one("#suite-threads", Input).value = "1,2"
     await pilot.press("s")
-    await until(pilot, lambda: "7 of 8" in str(app.screen.query_one("#standing").render()))
+    await until(pilot, lambda: "7 of 8" in str(app.screen.query_one("#suite-standing").render()))
 
 
 NOON = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
@@ -367,6 +374,7 @@ SCREENS: dict[str, Step] = {
     "bench-engines": on_engines,
     "bench-contest": on_contest,
     "bench-under-way": on_contest_under_way,
+    "bench-quality": on_quality,
     "serve": on_serve,
     "request": on_request,
     "address": on_address,

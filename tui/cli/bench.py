@@ -19,6 +19,7 @@ from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
 from tui.cli.output import write_file
 from tui.cli.quality import run_quality
+from tui.cli.tool_health import run_tools
 from tui.screens.bench.run import NAMES, describe_setting
 
 FLAWED_STATUS = 1
@@ -37,6 +38,10 @@ def run_bench(given: Arguments) -> int:
         # Told now, and not when all is measured.
         if named.is_dir() or not named.parent.is_dir():
             raise UsageError(f"No file can be written at {named}; name a file in a folder that is there.")
+    if given.quality and given.tools:
+        raise UsageError("--quality and --tools are two measurements; make one after the other.")
+    if given.tools:
+        return run_tools(given, paths)
     if given.quality:
         return run_quality(given, paths)
     plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))

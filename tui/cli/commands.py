@@ -175,7 +175,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="how much worse each model and KV type tells a text than the best of them, in place of speed",
     )
-    parser.add_argument("--text", type=read_file_path, metavar="FILE", help="that text (Python's own reference)")
+    parser.add_argument(
+        "--tools", action="store_true", help="how well each model calls tools, by eight questions, in place of speed"
+    )
+    parser.add_argument("--text", type=read_file_path, metavar="FILE", help="for --quality (Python's reference)")
     parser.add_argument("--chunks", type=read_whole, default=8, metavar="N", help="of 512 tokens of it (8)")
     add_named(parser, "bench.fresh")
     for name in ("json", "csv", "markdown"):

@@ -22,11 +22,27 @@ ACTIONS = (
         "engines",
     ),
     Action(
+        "bench.quality",
+        "Quality of quants and KV types",
+        "pane('quality')",
+        ("q",),
+        "Perplexity, and how far each is from the best of them; escape stops.",
+        "quality",
+    ),
+    Action(
+        "bench.tools",
+        "How well a model calls tools",
+        "pane('tools')",
+        ("t",),
+        "Eight questions, each judged; escape stops.",
+        "tools",
+    ),
+    Action(
         "bench.export",
         "Write the results to files",
         "export",
         ("w",),
-        "Engines side by side as JSON, CSV and Markdown, into the working directory.",
+        "What the pane in sight has measured as JSON, CSV and Markdown, into the working directory.",
         "write",
     ),
     Action(
@@ -42,7 +58,7 @@ ACTIONS = (
         "Leave the field",
         "leave",
         ("escape",),
-        "To the start button, where single keys act.",
+        "To the start button, where single keys act; there it stops what quality and tools measure.",
         palette=False,
     ),
 )

@@ -5,18 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
-from core.bench.results import BenchRun, ExportFormat, describe_copying, export_run
+from core.bench.results import BenchRun, describe_copying, export_run
 from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
 from core.hardware import describe_machine
@@ -24,6 +22,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.available import EngineTable
 from tui.screens.bench.engines_table import Course, Lanes
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane
 from tui.screens.bench.run import BOUNDS, Case, Lineup
 from tui.session import Desk
 from tui.widgets.plain import Plain, set_subtitle
@@ -45,8 +44,10 @@ MOST_REASONS = 3
 INVITE = "Press s, or Start, to measure every engine that runs the model in use."
 
 
-class Contest(Vertical):
+class Contest(MeasuringPane):
     """Parameters, the table of cases, the plot. A run belongs to a thread, which only leaves word in a queue."""
+
+    KEY = "suite"
 
     class Surveyed(Message):
         """Which engines run here."""
@@ -67,9 +68,8 @@ class Contest(Vertical):
             self.problem = problem
             self.early = early
 
-    def __init__(self, desk: Desk, *, dom_id: str | None = None) -> None:
-        super().__init__(id=dom_id)
-        self._desk = desk
+    def __init__(self, desk: Desk, *, dom_id: str) -> None:
+        super().__init__(desk, dom_id=dom_id)
         self._stop: threading.Event | None = None
         self._told: queue.SimpleQueue[SuiteEvent] = queue.SimpleQueue()
         self._lineup = Lineup(1)
@@ -93,7 +93,7 @@ class Contest(Vertical):
             for name, label, default, empty in (*SWEEPS, DEPTH):
                 yield Label(label)
                 yield Input(default, placeholder=empty, id=f"suite-{name}", select_on_focus=True)
-        yield Plain(id="wrong")
+        yield Plain(id="suite-wrong")
         with Container(classes="panel", id="lineup") as lineup:
             lineup.border_title = "engines"
             with VerticalScroll(id="survey"):
@@ -101,7 +101,7 @@ class Contest(Vertical):
             yield Lanes(dom_id="lanes")
             yield Plain(id="reasons")
             yield Plain(id="guesses")
-            yield Plain(id="standing")
+            yield Plain(id="suite-standing")
         with Container(classes="panel", id="course-panel") as panel:
             panel.border_title = "decode tok/s, round by round"
             yield Course(INVITE, dom_id="course")
@@ -109,7 +109,7 @@ class Contest(Vertical):
     def on_mount(self) -> None:
         self._timer = self.set_interval(BEAT_SECONDS, self.listen, pause=True)
         self.query_one(Lanes).display = False
-        self._say(IDLE)
+        self.say(IDLE)
 
     def on_unmount(self) -> None:
         # The thread outlives the app otherwise, and the app would wait for it.
@@ -117,8 +117,7 @@ class Contest(Vertical):
             self._stop.set()
 
     def enter(self) -> None:
-        """The pane comes in sight."""
-        self.query_one("#suite-start").focus()
+        super().enter()
         if not self._surveyed:
             self._surveyed = True
             self.survey()
@@ -137,8 +136,8 @@ class Contest(Vertical):
         if self._stop is not None:
             self._stop.set()
             self._lineup.halt()
-            self.query_one("#suite-start", Button).label = "Stopping"
-            self._say("Stopping.")
+            self.start.label = "Stopping"
+            self.say("Stopping.")
             self.draw()
         elif (plan := self._plan()) is not None:
             self._begin(plan)
@@ -165,13 +164,7 @@ class Contest(Vertical):
         return plan
 
     def _wrong(self, name: str | None, sentence: str) -> None:
-        """Point at the field that is wrong, or at none."""
-        self.query(".-wrong").remove_class("-wrong")
-        line = self.query_one("#wrong", Static)
-        line.display = bool(sentence)
-        line.update(Content.styled(f"{glyphs.find_glyphs(self).no} {sentence}", "$gauge-full"))
-        if name is not None:
-            self.query_one(f"#suite-{name}", Input).add_class("-wrong").focus()
+        self.blame(self.query_one(f"#suite-{name}", Input) if name is not None else None, sentence)
 
     def _begin(self, plan: SuitePlan) -> None:
         self._stop = threading.Event()
@@ -183,8 +176,8 @@ class Contest(Vertical):
         self.query_one("#survey").display = False
         self.query_one(Lanes).display = True
         self.query_one(Lanes).show_cursor = False
-        self.query_one("#suite-start", Button).label = "Stop"
-        self._say("Finding out what runs here, and each engine's best settings; the first time takes a while.")
+        self.start.label = "Stop"
+        self.say("Finding out what runs here, and each engine's best settings; the first time takes a while.")
         self.draw()
         self._timer.resume()
         self.contest(self._model, plan, self._stop, self._told)
@@ -214,7 +207,7 @@ class Contest(Vertical):
         if heard:
             self.draw()
             if self._stop is not None and not self._stop.is_set() and (case := self._lineup.running) is not None:
-                self._say(_progress(case, self._lineup, glyphs.find_glyphs(self).dot))
+                self.say(_progress(case, self._lineup, glyphs.find_glyphs(self).dot))
 
     @on(Ended)
     def settle(self, event: Ended) -> None:
@@ -224,19 +217,19 @@ class Contest(Vertical):
         self._lineup.halt()
         self._lineup.compare(event.changes)
         self._run = event.run or self._partial()
-        self.query_one("#suite-start", Button).label = "Start"
+        self.start.label = "Start"
         self._problem = event.problem
         if event.problem is not None:
             self.notify(event.problem, severity="error", timeout=12, markup=False)
-            self._say("The run failed.")
+            self.say("The run failed.")
         elif event.early:
-            self._say("Stopped before its end.")
+            self.say("Stopped before its end.")
         else:
             self._conclude()
         self.draw()
         lanes = self.query_one(Lanes)
         lanes.offer(self._lineup.leader)
-        if lanes.show_cursor and self.screen.focused is self.query_one("#suite-start"):
+        if lanes.show_cursor and self.screen.focused is self.start:
             lanes.focus()
 
     def _partial(self) -> BenchRun | None:
@@ -250,7 +243,7 @@ class Contest(Vertical):
         # Of one engine with several settings there are no others to compare it with.
         doubt = engines.doubt if engines.others else cases.doubt
         if best is None or doubt:
-            self._say(doubt, style="$gauge-warn")
+            self.say(doubt, "$gauge-warn")
             return
         threads = fmt.format_plural(best.setting.threads, "thread")
         told = f"Fastest: {best.setting.engine}, {threads}, {fmt.format_rate(best.decode)} tok/s"
@@ -258,7 +251,7 @@ class Contest(Vertical):
             told += ", as the only one measured"
         elif not cases.clear:
             told += "; other settings of it come too close to tell"
-        self._say(f"{told}. enter uses it, w writes files.", style="bold $decode")
+        self.say(f"{told}. enter uses it, w writes files.", "bold $decode")
 
     def draw(self) -> None:
         """Show the run as it stands."""
@@ -291,9 +284,6 @@ class Contest(Vertical):
         line.display = bool(told)
         line.update(Content.styled(f"{best.setting.engine}, {told}." if best is not None else "", "$quiet"))
 
-    def _say(self, text: str, style: str = "$quiet") -> None:
-        self.query_one("#standing", Static).update(Content.styled(text, style))
-
     @property
     def chosen(self) -> BenchRow | None:
         """The row under the cursor, once it is measured."""
@@ -308,18 +298,10 @@ class Contest(Vertical):
     def write(self) -> None:
         """Write the rows as JSON, CSV and Markdown into the working directory."""
         if self._run is None:
-            self.notify("There is nothing to export yet; press s to measure.", severity="warning")
+            self.notify(NOTHING_TO_EXPORT, severity="warning")
             return
-        name = "".join(letter if letter.isalnum() else "-" for letter in self._model.rsplit("/", 1)[-1]).strip("-")
-        stem = Path.cwd() / f"bench-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
-        try:
-            for form in ExportFormat:
-                with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
-                    file.write(export_run(self._run, form))
-        except OSError as error:
-            self.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
-            return
-        self.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
+        run = self._run
+        self.write_files("bench", self._model, lambda form: export_run(run, form))
 
 
 def _progress(case: Case, lineup: Lineup, dot: str) -> str:

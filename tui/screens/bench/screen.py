@@ -24,6 +24,9 @@ from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engine_choice import convert_setting, describe_choice, list_kept_keys
 from tui.screens.bench.engines_pane import Contest
+from tui.screens.bench.pane import MeasuringPane
+from tui.screens.bench.quality_pane import QualityPane
+from tui.screens.bench.tools_pane import ToolsPane
 from tui.session import LoadWish, find_model
 from tui.widgets.plain import Plain, make_drawable, set_subtitle
 from tui.widgets.plot import Plot
@@ -42,7 +45,7 @@ FIELDS = (
     ("streams", "streams", "at once", 1, 1, 200),
 )
 """Id, name, unit, default, least, most."""
-MODES = {"served": "as it serves", "contest": "engines side by side"}
+MODES = {"served": "as it serves", "contest": "engines side by side", "quality": "quality", "tools": "tool calls"}
 """Id of a pane, and its name."""
 
 
@@ -122,6 +125,8 @@ class BenchScreen(WorkbenchScreen):
                     )
                     yield Plain(id="summary")
             yield Contest(self.desk, dom_id="contest")
+            yield QualityPane(self.desk, dom_id="quality")
+            yield ToolsPane(self.desk, dom_id="tools")
 
     def on_mount(self) -> None:
         measured = self.query_one("#measured", RowTable)
@@ -136,11 +141,19 @@ class BenchScreen(WorkbenchScreen):
     def action_engines(self) -> None:
         self._show_mode("served" if self.mode == "contest" else "contest")
 
+    def action_pane(self, mode: str) -> None:
+        self._show_mode(mode)
+
+    @property
+    def pane(self) -> MeasuringPane | None:
+        """The one in sight; None where that is the model as it serves."""
+        return None if self.mode == "served" else self.query_one(f"#{self.mode}", MeasuringPane)
+
     def _show_mode(self, mode: str) -> None:
         self.query_one(ContentSwitcher).current = self.mode = mode
         self._mark_mode()
-        if mode == "contest":
-            self.query_one(Contest).enter()
+        if (pane := self.pane) is not None:
+            pane.enter()
         else:
             self.query_one("#start").focus()
         self.refresh_bindings()
@@ -150,14 +163,21 @@ class BenchScreen(WorkbenchScreen):
             self.query_one(f"#mode-{mode}").set_class(mode == self.mode, "-active")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only engines side by side are written to files, and used."""
-        return action not in ("export", "use") or self.mode == "contest"
+        """What a model does as it serves is not written to files; engines alone are used."""
+        if action == "use":
+            return self.mode == "contest"
+        return action != "export" or self.mode != "served"
 
     def action_leave(self) -> None:
-        self.query_one("#suite-start" if self.mode == "contest" else "#start").focus()
+        pane = self.pane
+        start = self.query_one("#start") if pane is None else pane.start
+        if pane is not None and pane.busy and self.mode != "contest" and not isinstance(self.focused, Input):
+            pane.toggle()
+        start.focus()
 
     def action_export(self) -> None:
-        self.query_one(Contest).write()
+        if (pane := self.pane) is not None:
+            pane.write()
 
     @on(RowTable.RowSelected, "#lanes")
     def action_use(self) -> None:
@@ -201,9 +221,9 @@ class BenchScreen(WorkbenchScreen):
         self.notify(told, markup=False)
 
     def show(self, snapshot: Snapshot) -> None:
-        if self.mode == "contest":
+        if (pane := self.pane) is not None:
             # Its marks follow the switch between ASCII and Unicode, and its columns the terminal's width.
-            self.query_one(Contest).draw()
+            pane.draw()
             return
         model = find_model(snapshot, self.desk.model)
         told = f"{model.name} {glyphs.find_glyphs(self).dot} {model.engine}" if model is not None else ""
@@ -213,11 +233,12 @@ class BenchScreen(WorkbenchScreen):
     @on(Input.Submitted)
     async def action_run(self) -> None:
         """Start a run of the pane in sight, or stop the one there is."""
-        contest = self.query_one(Contest)
-        if self._measuring if self.mode == "contest" else contest.busy:
-            self.notify("Another measurement is under way; e shows it, s stops it there.", severity="warning")
-        elif self.mode == "contest":
-            contest.toggle()
+        pane = self.pane
+        others = [each for each in self.query(MeasuringPane) if each is not pane]
+        if (pane is not None and self._measuring) or any(each.busy for each in others):
+            self.notify("Another measurement is under way; s stops it, on the pane where it is.", severity="warning")
+        elif pane is not None:
+            pane.toggle()
         elif self._measuring:
             self.workers.cancel_group(self, "measure")
         else:

@@ -70,7 +70,7 @@ async def test_every_engine_gets_a_row_with_its_figures() -> None:
     async with app.run_test(size=WIDE) as pilot:
         await enter(pilot, app)
         await pilot.press("s")
-        await until(pilot, lambda: shown(app, "#standing").startswith("Fastest: mlx, 2 threads, 88.1 tok/s"))
+        await until(pilot, lambda: shown(app, "#suite-standing").startswith("Fastest: mlx, 2 threads, 88.1 tok/s"))
         assert rows(app) == [
             ["llamacpp", "2", "812", "76.3", "━━━━─  87%", "315", "212", "8%", "0.95x", "done"],
             ["✓ mlx", "2", "640", "88.1", "━━━━━ 100%", "315", "212", "8%", "1.10x", "fastest"],
@@ -93,7 +93,7 @@ async def test_the_fields_make_the_plan() -> None:
         for name, value in fields.items():
             app.screen.query_one(f"#suite-{name}", Input).value = value
         await pilot.press("s")
-        await until(pilot, lambda: "Fastest" in shown(app, "#standing"))
+        await until(pilot, lambda: "Fastest" in shown(app, "#suite-standing"))
         wanted = SuitePlan(rounds=2, decoded=8, threads=(1, 2), batches=(64,), kv_types=(KvType.F16, KvType.Q8_0))
         assert still.suites == [(["guide"], wanted)]
         assert [row[0] for row in rows(app)][:2] == ["llamacpp 1t", "llamacpp 2t"]
@@ -112,13 +112,13 @@ async def test_a_wrong_value_is_told_at_its_field(field: str, value: str, said: 
         before, wrong.value = wrong.value, value
         await pilot.press("s")
         await pilot.pause()
-        assert said in shown(app, "#wrong")
+        assert said in shown(app, "#suite-wrong")
         assert app.focused is wrong
         assert still.suites == []
         wrong.value = before
         await pilot.press("enter")
-        await until(pilot, lambda: "Fastest" in shown(app, "#standing"))
-        assert not app.screen.query_one("#wrong").display
+        await until(pilot, lambda: "Fastest" in shown(app, "#suite-standing"))
+        assert not app.screen.query_one("#suite-wrong").display
 
 
 async def test_a_run_is_stopped_at_once_and_what_was_measured_is_kept(
@@ -130,10 +130,10 @@ async def test_a_run_is_stopped_at_once_and_what_was_measured_is_kept(
         await enter(pilot, app)
         await pilot.press("s")
         await until(pilot, lambda: len(rows(app)) == 2 and rows(app)[1][-1] == "1/5")
-        assert shown(app, "#standing").startswith("2 of 4 · mlx · 2 threads · batch 512")
+        assert shown(app, "#suite-standing").startswith("2 of 4 · mlx · 2 threads · batch 512")
         assert label(app) == "Stop"
         await pilot.press("s")
-        await until(pilot, lambda: shown(app, "#standing") == "Stopped before its end.")
+        await until(pilot, lambda: shown(app, "#suite-standing") == "Stopped before its end.")
         assert [row[-1] for row in rows(app)] == ["fastest", "stopped"]
         assert notices(app) == []
         await pilot.press("w")
@@ -147,7 +147,7 @@ async def test_results_are_written_in_three_formats(tmp_path: Path, monkeypatch:
     async with app.run_test() as pilot:
         await enter(pilot, app)
         await pilot.press("s")
-        await until(pilot, lambda: "Fastest" in shown(app, "#standing"))
+        await until(pilot, lambda: "Fastest" in shown(app, "#suite-standing"))
         await pilot.press("w")
         files = written(tmp_path)
         stem, *others = {name.partition(".")[0] for name in files}
@@ -176,7 +176,7 @@ async def test_a_run_that_fails_is_told_in_a_sentence(problem: Exception, senten
         await pilot.press("s")
         await until(pilot, lambda: notices(app))
         assert notices(app) == [sentence]
-        assert shown(app, "#standing") == "The run failed."
+        assert shown(app, "#suite-standing") == "The run failed."
         assert shown(app, "#reasons") == f"✗ {sentence}"
         assert label(app) == "Start"
 
@@ -235,7 +235,7 @@ async def test_it_runs_on_the_real_workbench(echo_app: BenchtopApp) -> None:
         echo_app.screen.query_one("#suite-rounds", Input).value = "1"
         await pilot.press("s")
         await until(pilot, lambda: not echo_app.screen.query_one(Contest).busy)
-        assert "Fastest: echo" in shown(echo_app, "#standing")
+        assert "Fastest: echo" in shown(echo_app, "#suite-standing")
 
 
 async def test_an_engine_that_really_crashes_is_a_red_row_while_a_chat_goes_on_streaming(
@@ -278,9 +278,9 @@ async def test_no_winner_is_named_within_the_noise_and_the_screen_says_what_to_d
             contest._told.put(CaseDone(row))
         contest._model = "guide"
         contest.post_message(Contest.Ended(BenchRun(1.0, "m", "p", ()), []))
-        await until(pilot, lambda: "No winner" in shown(app, "#standing"))
-        assert "57%" in shown(app, "#standing")
-        assert "More rounds" in shown(app, "#standing")
+        await until(pilot, lambda: "No winner" in shown(app, "#suite-standing"))
+        assert "57%" in shown(app, "#suite-standing")
+        assert "More rounds" in shown(app, "#suite-standing")
         assert "fastest" not in {row[-1] for row in rows(app)}
 
 
@@ -308,7 +308,7 @@ async def test_enter_loads_the_model_with_the_engine_under_the_cursor_and_keeps_
     async with app.run_test(size=WIDE) as pilot:
         await enter(pilot, app)
         await pilot.press("enter")
-        await until(pilot, lambda: "Fastest: mlx" in shown(app, "#standing"))
+        await until(pilot, lambda: "Fastest: mlx" in shown(app, "#suite-standing"))
         await pilot.pause()
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
@@ -335,7 +335,7 @@ async def test_the_real_workbench_loads_the_model_anew_with_the_engine(echo_app:
         await enter(pilot, echo_app)
         echo_app.screen.query_one("#suite-rounds", Input).value = "1"
         await pilot.press("enter")
-        await until(pilot, lambda: "Fastest: echo" in shown(echo_app, "#standing"))
+        await until(pilot, lambda: "Fastest: echo" in shown(echo_app, "#suite-standing"))
         await pilot.pause()
         await pilot.press("u")
         await until(pilot, lambda: isinstance(echo_app.screen, Confirm))

@@ -1,0 +1,82 @@
+"""What the panes of the bench screen that measure on their own have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from core.bench.results import ExportFormat
+from tui import glyphs
+from tui.session import Desk
+from tui.widgets.plain import Plain
+
+NOTHING_TO_EXPORT = "There is nothing to export yet; press s to measure."
+
+
+class MeasuringPane(Vertical):
+    """Fields, a start button `#KEY-start`, a line `#KEY-wrong`, a table, and a line `#KEY-standing`."""
+
+    KEY = ""
+
+    def __init__(self, desk: Desk, *, dom_id: str) -> None:
+        super().__init__(id=dom_id)
+        self._desk = desk
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+        raise NotImplementedError
+
+    def toggle(self) -> None:
+        """Start a run, or stop the one there is."""
+        raise NotImplementedError
+
+    def write(self) -> None:
+        """Write all that is shown into files."""
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Marks follow the switch between ASCII and Unicode."""
+
+    def enter(self) -> None:
+        """The pane comes in sight."""
+        self.start.focus()
+
+    @property
+    def start(self) -> Button:
+        return self.query_one(f"#{self.KEY}-start", Button)
+
+    def say(self, text: str, style: str = "$quiet") -> None:
+        self.query_one(f"#{self.KEY}-standing", Static).update(Content.styled(text, style))
+
+    def blame(self, field: Input | None, sentence: str) -> None:
+        """Point at the field that is wrong, or at none."""
+        self.query(".-wrong").remove_class("-wrong")
+        line = self.query_one(f"#{self.KEY}-wrong", Plain)
+        line.display = bool(sentence)
+        line.update(Content.styled(f"{glyphs.find_glyphs(self).no} {sentence}", "$gauge-full"))
+        if field is not None:
+            field.add_class("-wrong").focus()
+
+    def write_files(self, kind: str, model: str, export: Callable[[ExportFormat], str]) -> None:
+        """Into the working directory, in each format; what hinders that is told."""
+        name = "".join(letter if letter.isalnum() else "-" for letter in model.rsplit("/", 1)[-1]).strip("-")
+        stem = Path.cwd() / f"{kind}-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            for form in ExportFormat:
+                with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
+                    file.write(export(form))
+        except OSError as error:
+            self.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
+            return
+        self.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
+
+
+def split_names(text: str) -> list[str]:
+    """Names of models between commas."""
+    return [name for each in text.split(",") if (name := each.strip())]
