@@ -111,6 +111,10 @@ class EngineBench:
         """Each row of a run beside its predecessor. Touches the disk."""
         return self._history.compare(run)
 
+    def trace(self, run: BenchRun) -> list[tuple[float, ...]]:
+        """The decode rates of each row's setting over all runs, oldest first. Touches the disk."""
+        return self._history.trace(run)
+
     def engines(self) -> tuple[EngineReport, ...]:
         return self._engines.reports()
 

@@ -137,6 +137,21 @@ class History:
                 earlier.update({_drop_divides(row.setting): row for row in old.rows if row.problem is None})
         return [Change(row, earlier.get(_drop_divides(row.setting))) for row in run.rows]
 
+    def trace(self, run: BenchRun) -> list[tuple[float, ...]]:
+        """For each row of `run` the decode rates of its setting on this machine, oldest first, its own last; whatever
+        the engine's version was."""
+        before: dict[Setting, list[float]] = {}
+        for old in self.runs():
+            if old.machine == run.machine and old.taken < run.taken:
+                for row in old.rows:
+                    if row.problem is None:
+                        before.setdefault(_drop_version(row.setting), []).append(row.decode)
+        return [(*before.get(_drop_version(row.setting), ()), row.decode) for row in run.rows]
+
+
+def _drop_version(setting: Setting) -> Setting:
+    return replace(_drop_divides(setting), version="")
+
 
 def _drop_divides(setting: Setting) -> Setting:
     """Without what rows of earlier versions do not tell."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -24,9 +25,9 @@ from core.events import FinishReason, ReplyChoice, fold_events
 from core.foreign_text import make_printable
 from core.requests import Conversation, Generation, ReasoningWish, SamplingWish, ToolCall
 
-ANSWER_TOKENS: Final = 512
+ANSWER_TOKENS: Final = 320
 """Of an answer at most, thought and all."""
-THOUGHT_TOKENS: Final = 192
+THOUGHT_TOKENS: Final = 128
 """Of them for thinking, where the model thinks."""
 QUOTED_CHARACTERS: Final = 80
 """Of what a model wrote that are quoted at most."""
@@ -140,7 +141,8 @@ def _tell_count(case: ToolCase, choice: ReplyChoice) -> str:
 
 
 def _name(calls: Sequence[ToolCall]) -> str:
-    return " and ".join(call.name for call in calls)
+    times = Counter(call.name for call in calls)
+    return " and ".join(name if count == 1 else f"{name} {count} times" for name, count in times.items())
 
 
 def _quote(choice: ReplyChoice) -> str:

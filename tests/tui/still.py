@@ -317,10 +317,10 @@ class StillWorkbench:
         self.suites.append((list(names), plan))
         if self.suite_problem is not None:
             raise self.suite_problem
-        cases = [(engine, threads) for engine in RIVALS for threads in plan.threads or (2,)]
+        cases = [(name, engine, threads) for name in names for engine in RIVALS for threads in plan.threads or (2,)]
         rows = []
-        for number, (engine, threads) in enumerate(cases, 1):
-            setting, rates = rival(engine, threads, plan), RIVALS[engine]
+        for number, (name, engine, threads) in enumerate(cases, 1):
+            setting, rates = replace(rival(engine, threads, plan), model=name), RIVALS[engine]
             tell(CaseStarted(number, len(cases), setting))
             for step in range(plan.rounds if rates is not None else 1):
                 prefill, decode = rates or (500.0, 60.0)
@@ -377,6 +377,9 @@ class StillWorkbench:
             )
             if self.hold_suite is not None:
                 await asyncio.Event().wait()
+
+    def trace(self, run: BenchRun) -> list[tuple[float, ...]]:
+        return [(BEFORE, 0.9 * BEFORE, row.decode) for row in run.rows]
 
     def compare(self, run: BenchRun) -> list[Change]:
         return [Change(row, BenchRow(row.setting, decode=BEFORE)) for row in run.rows]

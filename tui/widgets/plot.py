@@ -115,9 +115,13 @@ class Plot(Widget):
         self.values.append(value)
         self.refresh()
 
-    def clear(self) -> None:
-        self.values = []
+    def show(self, values: Sequence[float]) -> None:
+        """These alone."""
+        self.values = list(values)
         self.refresh()
+
+    def clear(self) -> None:
+        self.show(())
 
     def render(self) -> Content:
         if not self.values:

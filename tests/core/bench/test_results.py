@@ -42,6 +42,15 @@ def test_a_row_is_compared_with_the_latest_of_the_same_setting_on_the_same_machi
     assert broken.before is None
 
 
+def test_a_setting_is_traced_over_all_runs_and_versions_of_its_engine(tmp_path: Path) -> None:
+    history = History(tmp_path / "runs.jsonl")
+    history.add(replace(RUN, taken=1.0, rows=(replace(ROW, decode=10.0, setting=replace(SETTING, version="old")),)))
+    history.add(replace(RUN, taken=2.0, rows=(replace(ROW, setting=replace(SETTING, threads=2)),)))
+    history.add(replace(RUN, taken=3.0, machine="m2", rows=(replace(ROW, decode=999.0),)))
+    history.add(RUN)
+    assert history.trace(RUN)[0] == (10.0, ROW.decode)
+
+
 def test_rows_of_before_it_was_told_which_engines_divide_steps_are_compared_too(tmp_path: Path) -> None:
     history = History(tmp_path / "runs.jsonl")
     history.add(replace(RUN, taken=1.0, rows=(replace(ROW, decode=50.0),)))

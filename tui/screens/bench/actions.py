@@ -54,6 +54,13 @@ ACTIONS = (
         "use it",
     ),
     Action(
+        "bench.history",
+        "Earlier runs of the setting",
+        "history",
+        ("h",),
+        "The rates of the row under the cursor over all runs on this machine, in place of its rounds.",
+    ),
+    Action(
         "bench.leave",
         "Leave the field",
         "leave",

@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
-from core.bench.results import BenchRun, describe_copying, export_run
+from core.bench.results import BenchRun, describe_copying, export_run, rank_engines
 from core.bench.suite import SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
 from core.hardware import describe_machine
@@ -22,10 +22,12 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.available import EngineTable
 from tui.screens.bench.engines_table import Course, Lanes
-from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane
-from tui.screens.bench.run import BOUNDS, Case, Lineup
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
+from tui.screens.bench.run import BOUNDS, Case, Lineup, shorten_names
 from tui.session import Desk
-from tui.widgets.plain import Plain, set_subtitle
+from tui.widgets.plain import Plain, make_drawable, set_subtitle
+from tui.widgets.plot import Plot
+from tui.widgets.table import RowTable
 
 if TYPE_CHECKING:
     from core.bench.results import BenchRow, Change
@@ -41,6 +43,8 @@ DEPTH = ("depth", "depth", "0", "")
 IDLE = "Threads, batch, KV and depth take several values, such as 1,2."
 MOST_REASONS = 3
 """Failures told below the table; of more, how many."""
+ROUNDS_TITLE = "decode tok/s, round by round"
+NO_HISTORY = "This setting was not measured before; its next run is drawn beside this one."
 INVITE = "Press s, or Start, to measure every engine that runs the model in use."
 
 
@@ -57,12 +61,20 @@ class Contest(MeasuringPane):
             self.reports = reports
 
     class Ended(Message):
-        """The run is over. `run` holds what was measured; `problem` is a sentence where it failed."""
+        """The run is over. `run` holds what was measured, `traces` the rates of each row's setting over all runs;
+        `problem` is a sentence where it failed."""
 
         def __init__(
-            self, run: BenchRun | None, changes: list[Change], problem: str | None = None, *, early: bool = False
+            self,
+            run: BenchRun | None,
+            changes: list[Change],
+            problem: str | None = None,
+            *,
+            traces: list[tuple[float, ...]] | None = None,
+            early: bool = False,
         ) -> None:
             super().__init__()
+            self.traces = traces or []
             self.run = run
             self.changes = changes
             self.problem = problem
@@ -75,6 +87,9 @@ class Contest(MeasuringPane):
         self._lineup = Lineup(1)
         self._run: BenchRun | None = None
         self._model = ""
+        self._asked: tuple[str, ...] = ()
+        self._traces: dict[str, tuple[float, ...]] = {}
+        """By the keys of the table."""
         self._problem: str | None = None
         self._surveyed = False
 
@@ -90,6 +105,9 @@ class Contest(MeasuringPane):
                 yield Input(str(number), type="integer", id=f"suite-{name}", select_on_focus=True)
             yield Button("Start", id="suite-start")
         with Horizontal(classes="fields"):
+            yield Label("models")
+            yield Input(placeholder="the one in use, or several between commas", id="suite-models")
+        with Horizontal(classes="fields"):
             for name, label, default, empty in (*SWEEPS, DEPTH):
                 yield Label(label)
                 yield Input(default, placeholder=empty, id=f"suite-{name}", select_on_focus=True)
@@ -103,12 +121,14 @@ class Contest(MeasuringPane):
             yield Plain(id="guesses")
             yield Plain(id="suite-standing")
         with Container(classes="panel", id="course-panel") as panel:
-            panel.border_title = "decode tok/s, round by round"
+            panel.border_title = ROUNDS_TITLE
             yield Course(INVITE, dom_id="course")
+            yield Plot("$decode", NO_HISTORY, dom_id="past")
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(BEAT_SECONDS, self.listen, pause=True)
         self.query_one(Lanes).display = False
+        self.query_one("#past").display = False
         self.say(IDLE)
 
     def on_unmount(self) -> None:
@@ -172,7 +192,10 @@ class Contest(MeasuringPane):
         self._told = queue.SimpleQueue()
         self._run = None
         self._problem = None
-        self._model = self._desk.model
+        names = split_names(self.query_one("#suite-models", Input).value) or [self._desk.model]
+        self._model = ", ".join(names)
+        self._asked = tuple(names)
+        self._traces = {}
         self.query_one("#survey").display = False
         self.query_one(Lanes).display = True
         self.query_one(Lanes).show_cursor = False
@@ -180,15 +203,17 @@ class Contest(MeasuringPane):
         self.say("Finding out what runs here, and each engine's best settings; the first time takes a while.")
         self.draw()
         self._timer.resume()
-        self.contest(self._model, plan, self._stop, self._told)
+        self.contest(names, plan, self._stop, self._told)
 
     @work(thread=True, group="suite", exclusive=True)
-    def contest(self, model: str, plan: SuitePlan, stop: threading.Event, told: queue.SimpleQueue[SuiteEvent]) -> None:
+    def contest(
+        self, names: list[str], plan: SuitePlan, stop: threading.Event, told: queue.SimpleQueue[SuiteEvent]
+    ) -> None:
         """Run the suite; what comes of it is queued and posted."""
         workbench = self._desk.workbench
         try:
-            run = workbench.bench.run_suite([model], plan, stop, told.put)
-            ended = self.Ended(run, workbench.bench.compare(run))
+            run = workbench.bench.run_suite(names, plan, stop, told.put)
+            ended = self.Ended(run, workbench.bench.compare(run), traces=workbench.bench.trace(run))
         except Cancelled:
             ended = self.Ended(None, [], early=True)
         except BenchtopError as error:
@@ -217,6 +242,7 @@ class Contest(MeasuringPane):
         self._lineup.halt()
         self._lineup.compare(event.changes)
         self._run = event.run or self._partial()
+        self._traces = {str(case.number): trace for case, trace in zip(self._lineup.cases, event.traces, strict=False)}
         self.start.label = "Start"
         self._problem = event.problem
         if event.problem is not None:
@@ -237,8 +263,39 @@ class Contest(MeasuringPane):
         here, rows = describe_machine(), self._lineup.rows
         return BenchRun(time.time(), here.fingerprint, here.processor, rows) if rows else None
 
+    def toggle_history(self) -> None:
+        """The rates of the row under the cursor over all runs, in place of its rounds; or these again."""
+        past = self.query_one("#past")
+        past.display = not past.display
+        self.query_one(Course).display = not past.display
+        self._draw_history()
+
+    @on(RowTable.RowHighlighted, "#lanes")
+    def _draw_history(self) -> None:
+        past, row = self.query_one("#past", Plot), self.chosen
+        title = ROUNDS_TITLE
+        trace = self._traces.get(self.query_one(Lanes).selected or "", ())
+        if past.display:
+            title = (
+                f"decode tok/s of {row.setting.engine}, run by run" if row is not None else "decode tok/s, run by run"
+            )
+            past.show(trace if len(trace) > 1 else ())
+        self.query_one("#course-panel").border_title = make_drawable(title, lines=False)
+        set_subtitle(self.query_one("#course-panel"), fmt.format_plural(len(trace), "run") if past.display else "")
+
     def _conclude(self) -> None:
         lineup = self._lineup
+        if len(lineup.models) > 1:
+            # Models are not compared by their speed: each has its own fastest engine.
+            names = shorten_names(lineup.models)
+            ranked = [
+                f"{names[model]} {standing.first.decode:.1f} tok/s with {standing.first.name}"
+                + (" (no clear winner)" if standing.doubt else "")
+                for model, standing in rank_engines(lineup.rows).items()
+                if standing.first is not None
+            ]
+            self.say(", ".join(ranked) or "Nothing could be measured.", "bold $decode")
+            return
         engines, cases, best = lineup.engines, lineup.standing, lineup.leader
         # Of one engine with several settings there are no others to compare it with.
         doubt = engines.doubt if engines.others else cases.doubt
@@ -290,10 +347,19 @@ class Contest(MeasuringPane):
         selected = self.query_one(Lanes).selected
         return next((case.row for case in self._lineup.cases if str(case.number) == selected), None)
 
+    def find_asked(self, model: str) -> str:
+        """What was written for a model that was measured: its path, for one."""
+        return self._asked[self._lineup.models.index(model)]
+
     @property
     def doubt(self) -> str:
-        """Why no row may be called the fastest; empty where one is, or nothing was measured."""
-        return self._lineup.standing.doubt if self._lineup.leader is not None else ""
+        """Why no engine may be called the fastest with the model of the row under the cursor; empty where one is, or
+        nothing was measured."""
+        row, lineup = self.chosen, self._lineup
+        if row is None or lineup.leader is None:
+            return ""
+        ranked = rank_engines(lineup.rows).get(row.setting.model)
+        return lineup.standing.doubt if len(lineup.models) < 2 else ranked.doubt if ranked is not None else ""
 
     def write(self) -> None:
         """Write the rows as JSON, CSV and Markdown into the working directory."""

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from tui import format as fmt
 from tui import glyphs
-from tui.screens.bench.run import Case, CaseState, Lineup, abbreviate_setting, list_swept
+from tui.screens.bench.run import Case, CaseState, Lineup, list_swept
 from tui.widgets.gauge import draw_bar
 from tui.widgets.plot import HEADROOM_FACTOR, Plot, draw_line, fit_columns, label_rows
 from tui.widgets.table import WIDE_COLUMNS, Cell, Column, RowTable
@@ -59,7 +59,7 @@ def _cells(case: Case, lineup: Lineup, names: tuple[str, ...], marks: glyphs.Gly
     style = _style(case, fastest=first)
     row, setting = case.row, case.setting
     measured = row is not None and row.problem is None
-    label = f"{_mark(case, marks, fastest=first)} {setting.engine} {abbreviate_setting(setting, names)}".rstrip()
+    label = f"{_mark(case, marks, fastest=first)} {lineup.label(case, names)}"
     texts = [
         fmt.clip_text(label, COLUMNS[0].width, marks.cut),
         str(setting.threads),
@@ -154,7 +154,9 @@ class Course(Plot):
         ]
         lines.append(Content.styled(f"{'0':>{gutter}} {marks.corner}{marks.floor * room}", "$edge"))
         differing = list_swept([case.setting for case in lineup.cases])
-        names = [_name(case, differing, stretch - 1, marks, fastest=case is fastest) for case in shown]
+        names = [
+            _name(lineup.label(case, differing), case, stretch - 1, marks, fastest=case is fastest) for case in shown
+        ]
         lines.append(Content.assemble(" " * (gutter + 2), *names))
         return Content("\n").join(lines)
 
@@ -168,12 +170,8 @@ def _stretch(case: Case, rounds: int, top: float, width: int, height: int, marks
     return [row.ljust(width) for row in draw_line(fit_columns(case.rates, done), top, height, braille=marks.braille)]
 
 
-def _name(case: Case, differing: tuple[str, ...], width: int, marks: glyphs.Glyphs, *, fastest: bool) -> Content:
-    """The case's mark and engine, with what tells it from the others of that engine, as far as there is room."""
-    parts = (
-        _mark(case, marks, fastest=fastest).strip(),
-        case.setting.engine,
-        abbreviate_setting(case.setting, differing),
-    )
+def _name(label: str, case: Case, width: int, marks: glyphs.Glyphs, *, fastest: bool) -> Content:
+    """The case's mark and its label, as far as there is room."""
+    parts = (_mark(case, marks, fastest=fastest).strip(), label)
     text = fmt.clip_text(" ".join(part for part in parts if part), width, marks.cut)
     return Content.styled(f"{text:<{width}} ", _style(case, fastest=fastest) or "$quiet")

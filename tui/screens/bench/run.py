@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import takewhile
 
 from core.bench.results import BenchRow, Change, Setting, convert_row
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent
@@ -93,10 +95,17 @@ class Lineup:
     def standing(self) -> Standing:
         """How the cases that were measured to their end stand, each by its engine and what is swept."""
         names = list_swept([case.setting for case in self.cases])
-        return _judged(
-            self._done,
-            lambda case: " ".join(filter(None, (case.setting.engine, abbreviate_setting(case.setting, names)))),
-        )
+        return _judged(self._done, lambda case: self.label(case, names))
+
+    def label(self, case: Case, names: Iterable[str]) -> str:
+        """The engine, and what tells the case from others: the model where there are several, and those settings."""
+        model = shorten_names([each.setting.model for each in self.cases])[case.setting.model]
+        return " ".join(filter(None, (case.setting.engine, model, abbreviate_setting(case.setting, names))))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """In the order in which they are measured."""
+        return tuple(dict.fromkeys(case.setting.model for case in self.cases))
 
     @property
     def engines(self) -> Standing:
@@ -115,8 +124,9 @@ class Lineup:
 
     @property
     def fastest(self) -> Case | None:
-        """Of those measured to their end, the one that is faster than all others by more than the noise."""
-        return self.leader if self.standing.clear else None
+        """Of those measured to their end, the one that is faster than all others by more than the noise; none where
+        several models were measured, of which the smallest is the fastest anyway."""
+        return self.leader if self.standing.clear and len(self.models) < 2 else None
 
     @property
     def _done(self) -> list[Case]:
@@ -134,6 +144,23 @@ class Lineup:
 
 def _judged(cases: Iterable[Case], name: Callable[[Case], str]) -> Standing:
     return judge_standing([convert_row(case.row, name(case)) for case in cases if case.row is not None])
+
+
+def shorten_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name without the words that all of them begin and end with; nothing of a name that is the only one."""
+    whole = list(dict.fromkeys(names))
+    if len(whole) < 2:
+        return dict.fromkeys(whole, "")
+    words = [re.split(r"(?<=[-:/ ])", name) for name in whole]
+    rest = [each[_count_common(words) :] for each in words]
+    last = _count_common([each[::-1] for each in rest])
+    short = ["".join(each[: len(each) - last]).rstrip("-:/ ") for each in rest]
+    return {name: part or name for name, part in zip(whole, short, strict=True)}
+
+
+def _count_common(lists: Sequence[Sequence[str]]) -> int:
+    """How many of their first words are the same."""
+    return sum(1 for _ in takewhile(lambda each: len(set(each)) == 1, zip(*lists, strict=False)))
 
 
 def list_swept(settings: Sequence[Setting]) -> tuple[str, ...]:

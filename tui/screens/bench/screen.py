@@ -164,7 +164,7 @@ class BenchScreen(WorkbenchScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What a model does as it serves is not written to files; engines alone are used."""
-        if action == "use":
+        if action in ("use", "history"):
             return self.mode == "contest"
         return action != "export" or self.mode != "served"
 
@@ -174,6 +174,9 @@ class BenchScreen(WorkbenchScreen):
         if pane is not None and pane.busy and self.mode != "contest" and not isinstance(self.focused, Input):
             pane.toggle()
         start.focus()
+
+    def action_history(self) -> None:
+        self.query_one(Contest).toggle_history()
 
     def action_export(self) -> None:
         if (pane := self.pane) is not None:
@@ -205,10 +208,10 @@ class BenchScreen(WorkbenchScreen):
     @work(group="use", exclusive=True)
     async def _use(self, setting: Setting, *, kept: bool) -> None:
         name, settings = setting.model, convert_setting(setting)
-        asked = self.desk.asked_as(name)
+        asked = self.desk.asked_as(self.query_one(Contest).find_asked(name))
         self.notify(f"Loading {name} with {setting.engine}.", markup=False)
         try:
-            await self.desk.load(name, LoadWish(more=settings))
+            await self.desk.load(asked, LoadWish(more=settings))
         except BenchtopError as error:
             self.complain(error)
             # It was unloaded for this; what it was loaded with before is what it has again.

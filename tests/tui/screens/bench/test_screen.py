@@ -26,8 +26,10 @@ from tui.app import BenchtopApp
 from tui.dialogs.confirm import Confirm
 from tui.screens.bench.engines_pane import Contest
 from tui.screens.bench.engines_table import Course, Lanes
+from tui.screens.bench.run import shorten_names
 from tui.screens.bench.screen import BenchScreen
 from tui.screens.chat.composer import Composer
+from tui.widgets.plot import Plot
 
 WIDE = (120, 40)
 
@@ -345,3 +347,43 @@ async def test_the_real_workbench_loads_the_model_anew_with_the_engine(echo_app:
         member = next(each for each in echo_app.desk.workbench.models.members if each.name == "echo")
         assert member.profile.engine == "echo"
         assert member.own.engine is None
+
+
+async def test_h_shows_the_runs_of_the_setting_under_the_cursor() -> None:
+    app = quiet()
+    async with app.run_test(size=WIDE) as pilot:
+        await enter(pilot, app)
+        await pilot.press("s")
+        await until(pilot, lambda: "Fastest" in shown(app, "#suite-standing"))
+        await pilot.press("h")
+        await pilot.pause()
+        past, panel = app.screen.query_one("#past", Plot), app.screen.query_one("#course-panel")
+        assert past.values == [80.0, 72.0, 88.1]
+        assert str(panel.border_title) == "decode tok/s of mlx, run by run"
+        await pilot.press("up")
+        await pilot.pause()
+        assert past.values == [80.0, 72.0, 76.3]
+        await pilot.press("h")
+        await pilot.pause()
+        assert str(panel.border_title) == "decode tok/s, round by round"
+
+
+async def test_several_models_stand_in_one_table_and_are_not_compared_by_their_speed() -> None:
+    still = StillWorkbench()
+    app = quiet(still)
+    async with app.run_test(size=WIDE) as pilot:
+        await enter(pilot, app)
+        app.screen.query_one("#suite-models", Input).value = "tale-0.5b-q4, tale-1.5b-q4"
+        await pilot.press("s")
+        await until(pilot, lambda: "tok/s with" in shown(app, "#suite-standing"))
+        assert [row[0] for row in rows(app)][:2] == ["llamacpp 0.5b", "mlx 0.5b"]
+        assert "✗ mnn 1.5b" in [row[0] for row in rows(app)]
+        assert shown(app, "#suite-standing") == "0.5b 88.1 tok/s with mlx, 1.5b 88.1 tok/s with mlx"
+        assert "fastest" not in {row[-1] for row in rows(app)}
+
+
+def test_names_are_short_by_what_all_of_them_say() -> None:
+    assert shorten_names(["a-0.5b-q4", "a-1.5b-q4"]) == {"a-0.5b-q4": "0.5b", "a-1.5b-q4": "1.5b"}
+    assert shorten_names(["m-q4_k_m", "m-q8_0"]) == {"m-q4_k_m": "q4_k_m", "m-q8_0": "q8_0"}
+    assert shorten_names(["x-a", "x-y-a"]) == {"x-a": "x-a", "x-y-a": "y"}
+    assert shorten_names(["guide", "guide"]) == {"guide": ""}
