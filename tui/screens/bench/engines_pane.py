@@ -121,7 +121,7 @@ class Contest(MeasuringPane):
             yield Plain(id="guesses")
             yield Plain(id="suite-standing")
         with Container(classes="panel", id="course-panel") as panel:
-            panel.border_title = ROUNDS_TITLE
+            panel.border_title = make_drawable(ROUNDS_TITLE, lines=False)
             yield Course(INVITE, dom_id="course")
             yield Plot("$decode", NO_HISTORY, dom_id="past")
 
