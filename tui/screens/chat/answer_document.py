@@ -5,6 +5,7 @@ A text that is there already is laid out from its end, as far as somebody looks:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from textual.content import Content
@@ -18,6 +19,8 @@ from tui.screens.chat.markdown_rows import TextRow, build_rows
 
 FROZEN_CHARACTERS: Final = 1000
 """Of an open paragraph, after which lines of it that are full are not wrapped again."""
+CODE_LINES: Final = 100
+"""Of long code, that are laid out at once when it is there already."""
 _GAP: Final = DrawnLine(Content(""))
 
 
@@ -44,31 +47,48 @@ class _Words:
 
 
 class _Code:
-    """Code in a fence. Its colours are found when it is drawn, and never twice."""
+    """Some lines of the code in a fence. Their colours are found when they are drawn, and never twice."""
 
-    def __init__(self, opening: str) -> None:
+    def __init__(self, opening: str, source: CodeSource | None = None, colours: CodeColours | None = None) -> None:
+        """`source`: where the lines before these are, of the same code; `colours`: what has coloured them."""
+        self._opening = opening
         self._indent, said = split_fence(opening.rstrip("\n"))
-        self._label = make_printable(said)
-        self._colours = CodeColours(said.split()[0] if said.split() else "")
+        self._label = make_printable(said) if source is None else None
+        self._colours = colours or CodeColours(said.split()[0] if said.split() else "")
         self._coloured: list[Content] = []
-        self.source = CodeSource()
-        self.open = True
+        self._lines: list[str] = []
+        self.source = source or CodeSource()
+        self.ended = False
+        """No more lines come, here or behind."""
 
-    def take(self, text: str) -> None:
-        """More lines."""
-        for line in text.removesuffix("\n").split("\n"):
+    @property
+    def room(self) -> int:
+        """Lines that there is still a place for."""
+        return CODE_LINES - len(self._lines)
+
+    def take(self, lines: Sequence[str]) -> int:
+        """More lines; how many there were before."""
+        before = len(self._lines)
+        for line in lines:
             blanks = min(self._indent, len(line) - len(line.lstrip(" ")))
-            self.source.lines.append(line[blanks:])
+            self._lines.append(line[blanks:])
+        self.source.lines += self._lines[before:]
+        return before
+
+    def go_on(self) -> _Code:
+        """A place for the lines behind these."""
+        return _Code(self._opening, self.source, self._colours if len(self._coloured) == len(self._lines) else None)
 
     def draw(self, look: Look) -> list[DrawnLine]:
-        return [draw_label(self._label, look.width, self.source), *self.draw_from(0, look)]
+        label = [draw_label(self._label, look.width, self.source)] if self._label is not None else []
+        return [*label, *self.draw_from(0, look)]
 
     def draw_from(self, first: int, look: Look) -> list[DrawnLine]:
-        """The lines behind the first so many, and the gap behind them all."""
-        for line in self.source.lines[len(self._coloured) :]:
+        """The lines behind the first so many, and the gap behind the code."""
+        for line in self._lines[len(self._coloured) :]:
             self._coloured.append(self._colours.colour(line))
         out = [each for line in self._coloured[first:] for each in fold_code(line, look, look.width)]
-        return out if self.open else [*out, _GAP]
+        return [*out, _GAP] if self.ended else out
 
 
 class AnswerDocument:
@@ -122,19 +142,27 @@ class AnswerDocument:
                 self._code = _Code(piece.text)
                 self._append(self._code)
             case PieceKind.CODE if self._code is not None:
-                first = len(self._code.source.lines)
-                self._code.take(piece.text)
-                if self._look is not None:
-                    self.lines += self._code.draw_from(first, self._look)
+                self._add_code(self._code, piece.text.removesuffix("\n").split("\n"))
             case PieceKind.CODE_ENDED:
                 self._end_code()
             case _:
                 if piece.text.strip():
                     self._append(_Words(piece.text, piece.joined))
 
+    def _add_code(self, code: _Code, lines: Sequence[str]) -> None:
+        while lines:
+            if not code.room:
+                self._code = code = code.go_on()
+                self._append(code)
+            room = code.room
+            first = code.take(lines[:room])
+            lines = lines[room:]
+            if self._look is not None:
+                self.lines += code.draw_from(first, self._look)
+
     def _end_code(self) -> None:
         if self._code is not None:
-            self._code.open = False
+            self._code.ended = True
             if self._look is not None:
                 self.lines.append(_GAP)
         self._code = None
@@ -189,8 +217,10 @@ class AnswerDocument:
             self.lines = [line for part in reversed(drawn) for line in part] + self.lines
 
     def list_code(self) -> list[CodeSource]:
-        """All code that is laid out, in order."""
-        return [line.copies for line in self.lines if line.copies is not None]
+        """All code in fences, and what else is laid out, in order."""
+        shown = [line.copies for line in self.lines if line.copies is not None]
+        above = dict.fromkeys(part.source for part in self._parts if isinstance(part, _Code))
+        return [*(source for source in above if source not in shown), *shown]
 
     def extract(self, start: tuple[int, int] | None, end: tuple[int, int] | None) -> str:
         """The text between two places, each a line and a character of it: what was wrapped is one line again."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tui.screens.chat.test_markdown_parser import ATOMS
 from tui.glyphs import ASCII, UNICODE
-from tui.screens.chat.answer_document import AnswerDocument
+from tui.screens.chat.answer_document import CODE_LINES, AnswerDocument
 from tui.screens.chat.drawn_line import Look
 
 LOOK = Look(60, UNICODE)
@@ -130,6 +130,17 @@ def test_a_long_answer_is_laid_out_from_its_end_and_the_rest_when_it_is_reached(
     assert document.lines[0].content.plain == "Paragraph 465."
     assert document.reach_back(10_000) == 930
     assert not document.has_more_above
+
+
+def test_long_code_is_laid_out_from_its_end_too_and_copied_whole() -> None:
+    code = "\n".join(f"x = {number}" for number in range(5 * CODE_LINES))
+    document = AnswerDocument()
+    document.load(f"```python\n{code}\n```\n")
+    document.lay_out(LOOK, 20)
+    assert (document.height, document.has_more_above) == (CODE_LINES + 1, True)
+    document.reach_back(10 * CODE_LINES)
+    assert [source.text for source in document.list_code()] == [code]
+    assert read(document) == read(written(f"```python\n{code}\n```\n", step=50))
 
 
 def test_another_width_lays_out_as_much_as_there_was() -> None:
