@@ -9,17 +9,21 @@ from typing import Final
 
 import tomlkit
 import tomlkit.exceptions
+from filelock import FileLock, Timeout
 from msgspec import to_builtins
+from tomlkit.items import InlineTable
 
 from core.errors import ConfigError
 from core.files import write_atomically
-from core.settings.file import is_there, read_config, read_text
+from core.settings.file import drop_blank_values, is_there, read_config, read_text
 from core.settings.load import check_settings
 from core.settings.merge import Key
 from core.settings.schema import Settings
 
 PRIVATE_MODE: Final = 0o600
 """Of a config file that has no mode yet: it may hold keys."""
+LOCK_SECONDS: Final = 5.0
+"""How long another change is waited for, of this program or of another one: none of two may lose what it wrote."""
 
 
 def change_config(path: Path, changes: Mapping[Key, object]) -> None:
@@ -62,6 +66,18 @@ def _find(document: tomlkit.TOMLDocument, key: Key) -> object:
 
 
 def _rewrite(path: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+            _rewrite_locked(path, change)
+    except Timeout as error:
+        raise ConfigError(f"The config file {path} is being changed by another program; try again.") from error
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be written: {error.strerror or error}.") from error
+
+
+def _rewrite_locked(path: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None:
+    """Raises OSError where it cannot be written, ConfigError otherwise."""
     present = is_there(path)
     if present:
         # What is wrong with it already is told as ever, before anything is changed.
@@ -70,16 +86,14 @@ def _rewrite(path: Path, change: Callable[[tomlkit.TOMLDocument], None]) -> None
         document = tomlkit.parse(read_text(path, "TOML") if present else "")
         change(document)
         text = tomlkit.dumps(document)
-        check_settings(tomlkit.parse(text).unwrap(), f"the changed config file {path}")
+        changed = drop_blank_values(tomlkit.parse(text).unwrap(), Settings)
+        check_settings(changed, f"the changed config file {path}")
     except tomlkit.exceptions.TOMLKitError as error:
         raise ConfigError(f"The config file {path} cannot be changed: {error}.") from error
-    try:
-        target = path.resolve()
-        mode = target.stat().st_mode & 0o777 if present else PRIVATE_MODE
-        write_atomically(target, text.encode())
-        os.chmod(target, mode)  # noqa: PTH101 - Path.chmod is the same
-    except OSError as error:
-        raise ConfigError(f"The config file {path} cannot be written: {error.strerror or error}.") from error
+    target = path.resolve()
+    mode = target.stat().st_mode & 0o777 if present else PRIVATE_MODE
+    write_atomically(target, text.encode())
+    os.chmod(target, mode)  # noqa: PTH101 - Path.chmod is the same
 
 
 def _change(document: tomlkit.TOMLDocument, key: Key, value: object) -> None:
@@ -88,7 +102,9 @@ def _change(document: tomlkit.TOMLDocument, key: Key, value: object) -> None:
         if name not in table:
             if value is None:
                 return
-            table[name] = tomlkit.table(is_super_table=len(key) > 2 and name == key[0])
+            above = len(key) > 2 and name == key[0]
+            inside = isinstance(table, InlineTable)
+            table[name] = tomlkit.inline_table() if inside else tomlkit.table(is_super_table=above)
         inner = table[name]
         assert isinstance(inner, MutableMapping), "the file was checked"
         table = inner

@@ -29,7 +29,7 @@ def read_config(path: Path, settings: type[Struct]) -> Tree:
     if path.suffix.lower() == ".json":
         read_text(path, "TOML")
         raise ConfigError(f"The config file {path} is JSON; `tui config import {path}` writes it as TOML, once.")
-    return _given(read_toml(path), settings)
+    return drop_blank_values(read_toml(path), settings)
 
 
 def is_there(path: Path) -> bool:
@@ -63,18 +63,19 @@ def read_toml(path: Path, what: str = "config file") -> Tree:
     return content
 
 
-def _given(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
-    """The table without empty settings and without blanks around texts. Keys that are no settings stay."""
+def drop_blank_values(table: Tree, kind: type[Struct] | None) -> dict[str, object]:
+    """A table of a file without empty settings and without blanks around texts. Keys that are no settings stay."""
     hints: Mapping[str, object] = get_type_hints(kind) if kind is not None else {}
     given: dict[str, object] = {}
     for key, value in table.items():
         inner = next(list_structs(hints.get(key)), None)
         if isinstance(value, Mapping) and key == "models" and inner is not None:
             given[key] = {
-                name: _given(each, inner) if isinstance(each, Mapping) else each for name, each in value.items()
+                name: drop_blank_values(each, inner) if isinstance(each, Mapping) else each
+                for name, each in value.items()
             }
         elif isinstance(value, Mapping):
-            given[key] = _given(value, inner)
+            given[key] = drop_blank_values(value, inner)
         elif key == TEMPLATE and value and not _is_blank(value):
             given[key] = value
         elif isinstance(value, list):
