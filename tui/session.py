@@ -259,17 +259,17 @@ class Desk:
 
     async def change_server(self, wanted: ServerSettings) -> None:
         """Serve by other settings from now on. A server that runs takes no more connections, what it answers may go on
-        for as long as its settings say, and then the new address is bound.
+        for as long as its settings say, and then the new address is bound. Where they are those in force, nothing is
+        done.
 
         Raises ServerError and ConfigError where that cannot be; then all is as it was before.
         """
         before, old = self.settings, self.live_server
-        if old is None:
+        if old is None or wanted == before.server:
             self.settings = replace(before, server=wanted)
             return
-        if wanted.port not in (0, old.port):
-            # Nobody's answer is cut off for a port that is not to be had.
-            await asyncio.to_thread(_try_port, wanted)
+        # Nobody's answer is cut off for an address that is not to be had, or keys that cannot be read.
+        await asyncio.to_thread(_try_server, wanted, old.port)
         there = replace(before.server, port=old.port)
         await self.stop_server(before.server.drain_timeout)
         self.settings = replace(before, server=wanted)
@@ -321,11 +321,15 @@ class Desk:
             await self._workbench.close()
 
 
-def _try_port(server: ServerSettings) -> None:
-    """Raises ServerError where the address cannot be bound."""
-    from api.transport.listening import open_server_sockets
+def _try_server(wanted: ServerSettings, held: int) -> None:
+    """Raises ServerError where the address cannot be bound, as far as that can be told while the port `held` is in use,
+    and ConfigError for a file of keys that is wrong."""
+    from api.transport.listening import open_sockets
+    from core.settings.keys import list_keys
 
-    open_server_sockets(server.host, server.port, None).close()
+    list_keys(wanted)
+    for each in open_sockets(wanted.host, 0 if wanted.port == held else wanted.port):
+        each.close()
 
 
 def _damage(artifact: Artifact) -> str | None:

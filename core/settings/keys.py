@@ -157,6 +157,12 @@ def read_key_file(path: Path) -> Iterator[ApiKey]:
         yield _read_table(path, name, table)
 
 
+def can_others_read(path: Path) -> bool:
+    """Whether other users of this machine may read a file, as far as its bits tell; only POSIX has them. Touches the
+    disk. Raises OSError."""
+    return os.name == "posix" and bool(path.stat().st_mode & READABLE_BITS)
+
+
 def check_key(key: str) -> str:
     """A key as headers carry it, without blanks around it. Raises ValueError, whose words follow the setting's name."""
     bare = key.strip()
@@ -200,6 +206,5 @@ def _wrong(path: Path, sentence: str) -> ConfigError:
 
 
 def _warn_of_readers(path: Path) -> None:
-    """Only POSIX tells by bits who may read a file."""
-    if os.name == "posix" and path.stat().st_mode & READABLE_BITS:
+    if can_others_read(path):
         log.warning("others of this machine can read the API keys; chmod 600 the file", path=str(path))

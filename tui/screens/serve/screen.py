@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import final
+from collections.abc import Sequence
+from typing import Final, final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,7 +15,8 @@ from textual.widgets import Button, Static
 
 from api.curl import KEY_VARIABLE
 from core.errors import BenchtopError
-from core.settings.keys import has_keys
+from core.settings.keys import can_others_read, has_keys
+from core.settings.merge import Key
 from core.sizes import format_size
 from core.snapshots import ModelKind, Snapshot
 from tui import format as fmt
@@ -35,6 +38,8 @@ from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain, make_drawable, set_subtitle
 from tui.widgets.plot import Trend
 
+API_KEYS: Final = ("server", "api_keys")
+
 
 @final
 class ServeScreen(WorkbenchScreen):
@@ -50,6 +55,8 @@ class ServeScreen(WorkbenchScreen):
         self._busy = ""
         self._refused: AddressForm | None = None
         """An address that could not be bound."""
+        self._unkept: dict[Key, object] = {}
+        """What was changed here and does not stand in the config file."""
         self._revealed = False
         """Whether the API key is shown to whoever sees this screen."""
         self._shown: tuple[object, ...] = ()
@@ -294,17 +301,24 @@ class ServeScreen(WorkbenchScreen):
         finally:
             self._busy = ""
             self.bench.pulse()
-        kept = change.keep and changes and await self.bench.keep_settings(changes)
-        self.notify(
-            " ".join(
-                (
-                    f"Clients find it at {self.desk.live_server.url}."
-                    if self.desk.live_server
-                    else "Press s to serve.",
-                    *((f"It stands in {self.bench.config_file}.",) if kept else ()),
-                )
-            )
-        )
+        self._unkept |= changes
+        server = self.desk.live_server
+        told = [f"Clients find it at {server.url}." if server is not None else "Press s to serve."]
+        if change.keep:
+            told += await self._keep_changes()
+        self.notify(" ".join(told))
+
+    async def _keep_changes(self) -> Sequence[str]:
+        """Write to the config file what does not stand there; what there is to say of that, in sentences."""
+        changes, file = self._unkept, self.bench.config_file
+        if not changes:
+            return ("Nothing was changed here that the config does not say.",)
+        if not await self.bench.keep_settings(changes):
+            return ()
+        self._unkept = {}
+        if changes.get(API_KEYS) and await asyncio.to_thread(can_others_read, file):
+            return (f"It stands in {file}, key and all, which others of this machine can read: chmod 600 mends that.",)
+        return (f"It stands in {file}.",)
 
     @on(Board.Chosen)
     def action_look(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
 
 import httpx
@@ -72,24 +73,32 @@ async def test_another_port_and_key_are_served_in_place_and_written_to_the_confi
         assert app.config_file.read_text().count("=") == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback is 127.0.0.1 alone")
 async def test_an_address_that_cannot_be_bound_brings_the_old_one_back_and_is_told(echo_app: BenchtopApp) -> None:
     app = echo_app
     async with app.run_test(size=(80, 24)) as pilot, httpx.AsyncClient(trust_env=False) as client:
         old = await serving(app, pilot)
-        # 192.0.2.1 is nobody's (RFC 5737); the port is the server's own, so that only binding finds it out.
-        await write(app, pilot, host="192.0.2.1")
-        await until(pilot, lambda: any("is no address of this machine" in notice for notice in notices(app)))
-        await until(pilot, lambda: app.desk.live_server is not None)
+        before = app.desk.live_server
+        assert before is not None
+        # The port is the server's own, so that only binding finds it out.
+        with socket.create_server(("127.0.0.2", before.port)):
+            await write(app, pilot, host="127.0.0.2")
+            await until(pilot, lambda: any("is in use by another program" in notice for notice in notices(app)))
+            await until(pilot, lambda: app.desk.live_server is not None)
+        assert app.desk.live_server is not before
         assert url_of(app) == old
         assert (await client.get(f"{old}/health")).status_code == 200
         assert app.desk.settings.server.host == "127.0.0.1"
         await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, AddressDialog))
-        assert app.screen.query_one("#host", Input).value == "192.0.2.1"
+        assert app.screen.query_one("#host", Input).value == "127.0.0.2"
 
 
-async def test_no_answer_is_cut_off_for_a_port_that_is_taken(echo_app: BenchtopApp) -> None:
-    app = echo_app
+async def test_no_answer_is_cut_off_for_what_is_not_to_be_had(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[alice]\nkey = "alices"\n')
+    settings = Settings(server=ServerSettings(port=0, api_key_file=str(keys)))
+    app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path)))
     async with app.run_test(size=(80, 24)) as pilot:
         await serving(app, pilot)
         server = app.desk.live_server
@@ -97,6 +106,37 @@ async def test_no_answer_is_cut_off_for_a_port_that_is_taken(echo_app: BenchtopA
             await write(app, pilot, port=str(taken.getsockname()[1]))
             await until(pilot, lambda: any("is in use by another program" in notice for notice in notices(app)))
         assert app.desk.live_server is server
+        # It is nobody's (RFC 5737).
+        await write(app, pilot, host="192.0.2.1")
+        await until(pilot, lambda: any("is no address of this machine" in notice for notice in notices(app)))
+        assert app.desk.live_server is server
+        # The file of keys was broken meanwhile: the server that runs has the old ones, and another would have none.
+        keys.write_text("[alice")
+        await write(app, pilot, host="127.0.0.1", port=str(free_port()))
+        await until(pilot, lambda: any("file of API keys" in notice for notice in notices(app)))
+        assert app.desk.live_server is server
+
+
+async def test_what_was_applied_before_is_written_as_well_and_a_key_that_others_can_read_is_told(
+    echo_app: BenchtopApp, tmp_path: Path
+) -> None:
+    app = echo_app
+    app.config_file = tmp_path / "config.toml"
+    app.config_file.touch(0o644)
+    app.config_file.chmod(0o644)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await serving(app, pilot)
+        await write(app, pilot, key="open sesame")
+        await until(pilot, lambda: any("Clients find it" in notice for notice in notices(app)))
+        server = app.desk.live_server
+        await write(app, pilot, end="ctrl+s")
+        await until(pilot, lambda: any("It stands in" in notice for notice in notices(app)))
+        # Nothing differs from what is in force, so nobody is sent away.
+        assert app.desk.live_server is server
+        if sys.platform != "win32":
+            assert any("others of this machine can read" in notice for notice in notices(app))
+        kept = load_settings(config_file=app.config_file, environment={}).server
+        assert kept.api_keys == ("open sesame",)
 
 
 async def test_an_answer_under_way_is_written_to_its_end_before_the_server_moves(echo_app: BenchtopApp) -> None:
