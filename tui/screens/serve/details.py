@@ -101,10 +101,15 @@ class RequestDialog(ModalScreen[None]):
             self._show_facts(("It ended too long ago to be known still.", "", "", "", "", ""))
             return
         self._show_facts(self._describe(self._row))
-        state = self._side if self._ended is not None else (self._side, self._row.completion_tokens, self._row.state)
-        if state != self._shown:
+        if (state := self._tell_state(self._row)) != self._shown:
             self._shown = state
             await self._draw_side()
+
+    def _tell_state(self, row: RequestRow) -> object:
+        """What is shown is drawn again where this is another one. Of what runs, the answer alone grows."""
+        if self._ended is not None:
+            return self._side
+        return self._side, row.state, row.completion_tokens if self._side is Side.ANSWER else row.prompt_tokens
 
     def _find(self) -> None:
         """It runs, or has ended; what it said stays at hand while this is open."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
+from textual.content import Content
 
 from core.engines.registry import Engines
 from core.errors import Cancelled
+from core.serving.ability import Request
 from core.settings.model import ModelSettings
 from core.settings.schema import ServerSettings, Settings
 from core.snapshots import EtaBasis, RequestRow, RequestState
@@ -15,8 +19,10 @@ from core.workbench import Workbench
 from tests.fakes.support import asks, folders_in
 from tests.tui.conftest import until
 from tui.app import BenchtopApp
+from tui.screens.serve import details
 from tui.screens.serve.details import RequestDialog
 from tui.screens.serve.request_facts import describe_state
+from tui.screens.serve.request_text import list_prompt
 from tui.screens.serve.requests import Board
 
 
@@ -53,7 +59,14 @@ async def test_a_finished_request_stays_in_the_list_and_says_all_there_is_to_kno
         assert not isinstance(app.screen, RequestDialog)
 
 
-async def test_an_answer_grows_while_one_looks_and_ends_from_there(tmp_path: Path) -> None:
+def count_tokens(app: BenchtopApp) -> int:
+    row = app.desk.workbench.requests.row("req-one")
+    return row.completion_tokens if row is not None else 0
+
+
+async def test_an_answer_grows_while_one_looks_and_ends_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(server=ServerSettings(port=0), model=ModelSettings(ctx_size=200_000, slots=1, draft="none"))
     engines = Engines({"echo": "tests.fakes.brooding:PonderingEngine"})
     app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path), engines))
@@ -67,6 +80,24 @@ async def test_an_answer_grows_while_one_looks_and_ends_from_there(tmp_path: Pat
         await until(pilot, lambda: "queue 1" in drawn(app))
         await pilot.press("enter")
         await until(pilot, lambda: "It writes" in drawn(app) and "hm hm" in drawn(app))
+        # The prompt does not grow with the answer, so it is put into words once.
+        written: list[Request] = []
+
+        def write(asked: Request) -> Iterator[Content]:
+            written.append(asked)
+            return list_prompt(asked)
+
+        monkeypatch.setattr(details, "list_prompt", write)
+        await pilot.press("p")
+        await until(pilot, lambda: bool(written))
+        made = count_tokens(app)
+        await until(pilot, lambda: count_tokens(app) > made)
+        dialog = app.screen
+        assert isinstance(dialog, RequestDialog)
+        await dialog.look().wait()
+        assert len(written) == 1
+        await pilot.press("a")
+        await until(pilot, lambda: "hm hm" in drawn(app))
         await pilot.press("x")
         await until(pilot, lambda: "cancelled:" in drawn(app))
         assert isinstance(stream.end.error, Cancelled)
