@@ -91,7 +91,7 @@ def measure_quality(
     """Each subject beside the first one, which is the reference; with one alone its perplexity. Each is told as it
     grows. A child process holds the two models that are compared, and no other. Blocks. Raises Cancelled on `stop`."""
     reference = subjects[0]
-    rows: list[QualityRow] = []
+    tallies: list[_PairTally] = []
     for subject in subjects[1:] or subjects[:1]:
         both = () if subject is reference else (subject.loaded,)
         request = QualityRequest((reference.loaded, *both), text, chunks)
@@ -104,11 +104,10 @@ def measure_quality(
         ended = run_child("core.bench.quality_child", request, LINES, timeout, stop, hear)
         if ended.trouble is not None:
             tally.problem = f"The process that measured it {ended.trouble}."
-        if not rows:
-            rows.append(tally.row_of_reference())
-        if subject is not reference:
-            rows.append(tally.row())
-    return rows
+        tallies.append(tally)
+    # What could not be compared with it at all says nothing of the reference.
+    of_reference = max((tally.row_of_reference() for tally in tallies), key=lambda row: row.tokens)
+    return [of_reference, *(tally.row() for tally in tallies if len(subjects) > 1)]
 
 
 class _PairTally:

@@ -63,8 +63,10 @@ def test_what_cannot_be_measured_says_why() -> None:
     echo = NamedSubject("echo", "f16", QualitySubject("core.engines.echo:EchoEngine", ARTIFACT, LoadOptions()))
     (refused,) = measured(echo)
     assert "does not tell how likely" in (refused.problem or "")
-    _, other = measured(subject(), echo)
+    reference, other, same = measured(subject(), echo, subject())
     assert other.problem is not None
+    # What cannot be compared with it says nothing of the reference.
+    assert (reference.problem, reference.perplexity) == (None, same.perplexity)
 
 
 def test_a_text_of_ones_own_is_read_and_what_is_none_refused(tmp_path: Path) -> None:
