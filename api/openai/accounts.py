@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from api.openai.generation_fields import GenerationFields
 from api.openai.wire import CompletionDetails, PromptDetails, WireProgress, WireTimings, WireUsage
 from core.events import Finished, FinishReason, Prefilled, SoFar, Timings, Usage, sum_usage
-
-FINISH: Final = {
-    FinishReason.STOP: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.CONTEXT: "length",
-    FinishReason.LOOP: "length",
-    FinishReason.TOOL_CALLS: "tool_calls",
-}
 
 
 class AnswerAccount:

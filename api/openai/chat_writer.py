@@ -13,7 +13,6 @@ from msgspec import UNSET, UnsetType
 from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
 from api.openai.accounts import (
-    FINISH,
     AnswerAccount,
     make_finite,
     name_stop_reason,
@@ -46,6 +45,7 @@ from api.openai.wire import (
     WireTopLogprob,
     WireUsage,
 )
+from core.chat.openai_body import FINISH_REASONS
 from core.events import (
     CallArguments,
     CallBegun,
@@ -187,7 +187,7 @@ class ChatDialect:
         )
 
     def _name_reason(self, reason: FinishReason) -> str:
-        return "function_call" if self._old and reason is FinishReason.TOOL_CALLS else FINISH[reason]
+        return "function_call" if self._old and reason is FinishReason.TOOL_CALLS else FINISH_REASONS[reason]
 
     def _reply_call(self, call: ToolCall) -> ReplyCall:
         if call.name in self._customs:

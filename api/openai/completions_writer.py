@@ -11,10 +11,11 @@ from msgspec import UNSET, UnsetType
 
 from api.http.answer import DONE, frame_event
 from api.http.errors import translate_error
-from api.openai.accounts import FINISH, AnswerAccount, make_finite, name_stop_reason, translate_progress
+from api.openai.accounts import AnswerAccount, make_finite, name_stop_reason, translate_progress
 from api.openai.completions_wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from api.openai.scored_prompts import ScoredPrompts, is_prompt_scored
 from api.openai.wire import WireProgress, WireTimings, WireUsage
+from core.chat.openai_body import FINISH_REASONS
 from core.events import Event, Failed, Finished, Prefilled, TextDelta, TokenLogprob, fold_events
 
 ENCODER = msgspec.json.Encoder()
@@ -77,7 +78,7 @@ class CompletionDialect:
                     echo + choice.text,
                     choice.index,
                     join_logprobs(scores, logprobs),
-                    FINISH[choice.reason],
+                    FINISH_REASONS[choice.reason],
                     name_stop_reason(choice.reason),
                 )
             )
@@ -121,7 +122,7 @@ class CompletionDialect:
     def _finish(self, event: Finished, out: list[bytes]) -> None:
         self._begin(event.index, out)
         timings = self._account.end(event)
-        last = CompletionChoice("", event.index, None, FINISH[event.reason], name_stop_reason(event.reason))
+        last = CompletionChoice("", event.index, None, FINISH_REASONS[event.reason], name_stop_reason(event.reason))
         out.append(self._frame([last], usage=self._account.tell_usage(), timings=timings))
         if not self._account.complete:
             return

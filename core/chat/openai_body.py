@@ -1,4 +1,4 @@
-"""The canonical request as OpenAI's dialect writes it."""
+"""The canonical request, and why an answer to it ended, as OpenAI's dialect writes them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from core.errors import RequestError
+from core.events import FinishReason
 from core.requests import (
     Calling,
     CallOf,
@@ -39,6 +40,16 @@ ANY_SEED: Final = 0xFFFF_FFFF
 """As 32 bits hold it, also -1: vLLM and llama.cpp draw a seed of their own for it, so no choice may come to it."""
 BAN_BIAS: Final = -100.0
 """The lowest bias that OpenAI's dialect takes; JSON has no infinity."""
+
+
+FINISH_REASONS: Final = {
+    FinishReason.STOP: "stop",
+    FinishReason.STOP_SEQUENCE: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.CONTEXT: "length",
+    FinishReason.LOOP: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
+}
 
 
 class Kind(Enum):

@@ -13,23 +13,15 @@ from msgspec.structs import replace
 
 from core.capture.exchange import CapturedRequest
 from core.capture.ring import CaptureRing
-from core.chat.openai_body import UNTOLD, Kind, build_body
+from core.chat.openai_body import FINISH_REASONS, UNTOLD, Kind, build_body
 from core.errors import Cancelled
-from core.events import CallArguments, CallBegun, Event, FinishReason, ReasoningDelta, TextDelta
+from core.events import CallArguments, CallBegun, Event, ReasoningDelta, TextDelta
 from core.requests import Conversation, Generation
 from core.serving.stream import Stream
 
 PATH: Final = "/v1/chat/completions"
 HEADERS: Final = {"user-agent": "benchtop"}
 DONE_STATUS: Final = 200
-REASONS: Final = {
-    FinishReason.STOP: "stop",
-    FinishReason.STOP_SEQUENCE: "stop",
-    FinishReason.TOOL_CALLS: "tool_calls",
-    FinishReason.LENGTH: "length",
-    FinishReason.CONTEXT: "length",
-    FinishReason.LOOP: "length",
-}
 
 
 class OwnCapture:
@@ -116,7 +108,8 @@ class AnswerSoFar:
                 for begun, pieces in self._calls
             ]
         finished = next(iter(stream.end.finished), None)
-        choice = {"index": 0, "message": message, "finish_reason": REASONS[finished.reason] if finished else None}
+        reason = FINISH_REASONS[finished.reason] if finished is not None else None
+        choice = {"index": 0, "message": message, "finish_reason": reason}
         row = stream.row()
         usage = {"prompt_tokens": row.prompt_tokens, "completion_tokens": row.completion_tokens}
         if finished is not None:
