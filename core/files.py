@@ -13,6 +13,11 @@ _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os,
 """Not to wait for the other end of a pipe. Windows knows no such thing, and has a text mode that is not wanted."""
 
 
+def expand_home(text: str) -> Path:
+    """A path as a shell reads it. `~nobody` stays as it is written, where pathlib raises RuntimeError."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - see above
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """All of a file of `most` bytes at most. Raises OSError, also for what is no regular file, such as a pipe, which
     opening would wait for, and for a larger one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from textual import on, work
@@ -14,6 +13,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from core.files import expand_home
 from tui.widgets.plain import Plain, make_drawable
 
 SHOWN_NAMES: Final = 6
@@ -105,7 +105,7 @@ def list_matches(typed: str, takes: Callable[[str], bool]) -> tuple[str, ...]:
     ones where a dot was typed. None where there is no such folder. Touches the disk."""
     head, tail = _split(typed)
     try:
-        folder = Path(head or ".").expanduser()
+        folder = expand_home(head or ".")
         with os.scandir(folder) as entries:
             found = []
             for number, entry in enumerate(entries):
@@ -118,7 +118,7 @@ def list_matches(typed: str, takes: Callable[[str], bool]) -> tuple[str, ...]:
                     found.append(f"{name}/")
                 elif takes(name):
                     found.append(name)
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, ValueError):
         return ()
     return tuple(sorted(found, key=str.casefold))
 

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from core.files import expand_home
+
 
 def read_dropped_path(text: str) -> Path | None:
     """The path of the file that was dropped, or typed by hand: quoted, with backslashes, or as a `file:` address. None
@@ -21,5 +23,5 @@ def read_dropped_path(text: str) -> Path | None:
         # An apostrophe in a name that nobody quoted.
         words = [written]
     if len(words) != 1:
-        words = [written] if Path(written).expanduser().is_file() else []
-    return Path(words[0]).expanduser() if words and words[0] else None
+        words = [written] if expand_home(written).is_file() else []
+    return expand_home(words[0]) if words and words[0] else None

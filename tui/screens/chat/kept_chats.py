@@ -15,6 +15,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from core.errors import BenchtopError, UsageError
+from core.files import expand_home
 from core.foreign_text import make_printable
 from tui import format as fmt
 from tui.screens.base import WorkbenchScreen
@@ -252,7 +253,7 @@ class KeptChats(WorkbenchScreen):
         """Write the file; a sentence where it cannot be."""
         from core.conversations.documents import export_json
 
-        path = Path(answer).expanduser()
+        path = expand_home(answer)
         json = path.suffix.lower() == ".json"
         text = export_json([self.chat.tree]) if json else make_printable(self.chat.to_markdown(), lines=True)
         try:
@@ -276,7 +277,7 @@ class KeptChats(WorkbenchScreen):
         from core.conversations.documents import import_document
         from core.files import read_regular
 
-        path, store = Path(answer).expanduser(), self.shelf.store
+        path, store = expand_home(answer), self.shelf.store
         if store is None:
             return "There is no place for conversations yet; try again in a moment."
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from textual import work
 
 from core.errors import BenchtopError
+from core.files import expand_home
 from core.models.formats.registry import load_formats
 from tui.dialogs.ask_path import AskPath
 from tui.screens.base import WorkbenchScreen
@@ -30,7 +31,7 @@ class Adding(WorkbenchScreen):
         )
 
     def _add(self, answer: str) -> str | None:
-        path = Path(answer).expanduser().absolute()
+        path = expand_home(answer).absolute()
         if problem := explain_unlisted(path):
             return problem
         self._add_path(path)
@@ -53,7 +54,7 @@ class Adding(WorkbenchScreen):
         )
 
     def _open(self, answer: str) -> str | None:
-        path = Path(answer).expanduser()
+        path = expand_home(answer)
         if not path.is_file():
             return f"There is no file {path}."
         self.bench.load(str(path))

@@ -18,7 +18,7 @@ from textual.screen import ModalScreen
 
 from core.errors import BenchtopError, Cancelled
 from core.events import Event, Heard, SpeechSegment
-from core.files import read_regular
+from core.files import expand_home, read_regular
 from core.foreign_text import make_printable
 from core.requests import Transcription
 from core.snapshots import ModelKind
@@ -185,7 +185,7 @@ class SpeechScreen(ModalScreen[None]):
         self.app.push_screen(Ask(f"Export what was heard ({kinds})", str(suggested), self._write))
 
     def _write(self, answer: str) -> str | None:
-        path = Path(answer).expanduser()
+        path = expand_home(answer)
         if (write := WRITERS.get(path.suffix.lower())) is None:
             return f"Give a name that ends in one of {', '.join(WRITERS)}."
         try:

@@ -64,6 +64,9 @@ async def test_what_is_no_model_is_refused_in_the_dialog(tmp_path: Path) -> None
         await on.press("enter")
         assert isinstance(on.app.screen, AskPath)
         assert "has not the name" in str(on.app.screen.query_one(".problem", Static).content)
+        on.app.screen.query_one(PathInput).value = "~nobody-of-this-name/models"
+        await on.press("enter")
+        assert "There is no folder" in str(on.app.screen.query_one(".problem", Static).content)
 
 
 async def test_a_model_is_loaded_with_the_options_that_were_written_and_wrong_ones_are_told() -> None:
