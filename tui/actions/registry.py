@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tui.actions.action import Action
-from tui.actions.screens import SCREENS, load_screen_class
+from tui.actions.screens import SCREENS, load_actions
 
 JUMP_KEY = "ctrl+g"
 """Works in dialogs and in fields, too."""
@@ -116,5 +116,5 @@ NOTES = (
 
 
 def list_actions(screen: str) -> tuple[Action, ...]:
-    """The actions of the screen called `screen`, in the order of the help screen. Imports that screen."""
-    return load_screen_class(screen).ACTIONS
+    """The actions of the screen called `screen`, in the order of the help screen."""
+    return load_actions(screen)

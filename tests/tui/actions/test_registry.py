@@ -24,6 +24,7 @@ ACTIONS: list[tuple[Action, type[DOMNode]]] = [
 @pytest.mark.parametrize("name", SCREENS)
 def test_every_screen_is_found_by_the_name_that_it_gives_itself(name: str) -> None:
     assert name == load_screen_class(name).NAME
+    assert list_actions(name) is load_screen_class(name).ACTIONS
 
 
 @pytest.mark.parametrize(("action", "home"), ACTIONS, ids=lambda each: getattr(each, "id", ""))
