@@ -1,15 +1,21 @@
-"""A table of words as a document."""
+"""What was measured as a document: a table of words, or the records that it tells of."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from enum import Enum
 
 import msgspec
 
-from core.bench.results import ExportFormat
 from core.foreign_text import make_json_printable
+
+
+class ExportFormat(Enum):
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "md"
 
 
 def write_document(form: ExportFormat, head: Sequence[str], lines: Sequence[Sequence[str]], records: object) -> str:

@@ -65,8 +65,8 @@ class EngineBench:
 
     def check_tools(self, model: str) -> AsyncIterator[ToolVerdict]:
         """How well a loaded model calls tools: one verdict after another. Raises ModelNotFound, ModelNotReady."""
-        self._models.host(model)
-        return check_tools(model, self._submit)
+        traits = self._models.host(model).traits
+        return check_tools(model, self._submit, bounded=traits.stepwise)
 
     def run_suite(
         self, names: Sequence[str], plan: SuitePlan, stop: threading.Event, tell: Callable[[SuiteEvent], None]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from core.bench.documents import write_document
+from core.bench.documents import ExportFormat, write_document
 from core.bench.quality import QualityRow
-from core.bench.results import ExportFormat
 from core.foreign_text import make_printable
 
 QUALITY_HEAD: Final = ("model", "KV", "tokens", "perplexity", "KL divergence", "KL of 1 in 100", "same top", "problem")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.bench.documents import ExportFormat, write_document
 from core.contract.options import KvType
-from core.foreign_text import make_json_printable, make_printable
+from core.foreign_text import make_printable
 from core.kept import keep_line, load_kept_lines
 from core.trial.standing import Measured, Standing, judge_standing
 
@@ -107,12 +104,6 @@ class Change(Struct, frozen=True):
         if self.before is None or not self.before.decode or not self.row.decode:
             return None
         return self.row.decode / self.before.decode
-
-
-class ExportFormat(Enum):
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "md"
 
 
 class History:
@@ -230,29 +221,10 @@ class _Told(BenchRun, frozen=True):
 
 
 def export_run(run: BenchRun, form: ExportFormat) -> str:
-    """The run as a document."""
-    match form:
-        case ExportFormat.JSON:
-            told = _Told(run.taken, run.machine, run.processor, run.rows, tuple(describe_fastest(run.rows)))
-            return make_json_printable(msgspec.json.format(msgspec.json.encode(told), indent=2).decode()) + "\n"
-        case ExportFormat.CSV:
-            return _csv(run.rows)
-        case ExportFormat.MARKDOWN:
-            return _markdown(run)
-
-
-def _csv(rows: Iterable[BenchRow]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEAD)
-    writer.writerows(format_cells(row) for row in rows)
-    return out.getvalue()
-
-
-def _markdown(run: BenchRun) -> str:
-    def line(values: Sequence[str]) -> str:
-        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"
-
-    lines = [f"{run.processor}, machine {run.machine}", "", line(HEAD), "|" + " --- |" * len(HEAD)]
-    told = [part for sentence in describe_fastest(run.rows) for part in ("", sentence)]
-    return "\n".join([*lines, *(line(format_cells(row)) for row in run.rows), *told]) + "\n"
+    """The run as a document; in Markdown its verdicts are sentences behind the table."""
+    verdicts = tuple(describe_fastest(run.rows))
+    told = _Told(run.taken, run.machine, run.processor, run.rows, verdicts)
+    document = write_document(form, HEAD, [*map(format_cells, run.rows)], told)
+    if form is not ExportFormat.MARKDOWN:
+        return document
+    return f"{run.processor}, machine {run.machine}\n\n{document}" + "".join(f"\n{verdict}\n" for verdict in verdicts)

@@ -16,8 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.bench.documents import write_document
-from core.bench.results import ExportFormat
+from core.bench.documents import ExportFormat, write_document
 from core.bench.runner import Submit
 from core.bench.tool_cases import TOOL_CASES, RightCall, ToolCase
 from core.errors import BenchtopError, Cancelled
@@ -76,13 +75,13 @@ def count_score(verdicts: Sequence[ToolVerdict]) -> ToolScore:
     return ToolScore(sum(verdict.points == PARTS for verdict in verdicts), len(verdicts), share)
 
 
-async def check_tools(model: str, submit: Submit, cases: Sequence[ToolCase] = TOOL_CASES) -> AsyncIterator[ToolVerdict]:
-    """Ask the model each question, one after another. What hinders a single answer is told as its problem. Raises
-    Cancelled."""
-    for case in cases:
+async def check_tools(model: str, submit: Submit, *, bounded: bool = True) -> AsyncIterator[ToolVerdict]:
+    """Ask the model each question, one after another. `bounded`: whether its tokens are drawn here, so that a thought
+    can be held to THOUGHT_TOKENS. What hinders a single answer is told as its problem. Raises Cancelled."""
+    for case in TOOL_CASES:
         began = time.perf_counter()
         try:
-            choice = await _ask(model, case, submit)
+            choice = await _ask(model, case, submit, bounded=bounded)
         except Cancelled:
             raise
         except BenchtopError as error:
@@ -92,14 +91,14 @@ async def check_tools(model: str, submit: Submit, cases: Sequence[ToolCase] = TO
         yield msgspec.structs.replace(verdict, seconds=time.perf_counter() - began)
 
 
-async def _ask(model: str, case: ToolCase, submit: Submit) -> ReplyChoice:
+async def _ask(model: str, case: ToolCase, submit: Submit, *, bounded: bool) -> ReplyChoice:
     prompt = Conversation(case.build_messages(), tools=tuple(offer.declare() for offer in case.offers))
     request = Generation(
         model,
         prompt,
         SamplingWish(temperature=0.0),
         ANSWER_TOKENS,
-        reasoning=ReasoningWish(budget=THOUGHT_TOKENS),
+        reasoning=ReasoningWish(budget=THOUGHT_TOKENS if bounded else None),
         request_id=f"tools-{secrets.token_hex(4)}",
     )
     stream = await submit(request)

@@ -56,6 +56,14 @@ async def test_what_the_far_server_refuses_is_told_as_it_says_it(tmp_path: Path)
             assert caught.value.param == "messages"
 
 
+async def test_how_well_a_model_elsewhere_calls_tools_is_found_out_without_a_bound_on_its_thoughts(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path / "far") as far, serving(tmp_path / "near", model=far.server.url) as near:
+        verdicts = [verdict async for verdict in near.workbench.bench.check_tools(far.server.url)]
+    assert verdicts[0].problem.startswith("It called nothing; it wrote What is the weather")
+
+
 async def test_a_client_that_leaves_the_near_server_frees_the_slot_of_the_far_one(tmp_path: Path) -> None:
     async with (
         serving(tmp_path / "far", settings_of(model=ENDLESS)) as far,

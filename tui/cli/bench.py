@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from core.bench.results import BenchRun, ExportFormat, Setting, export_run, rank_engines
+from core.bench.documents import ExportFormat
+from core.bench.results import BenchRun, Setting, export_run, rank_engines
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import UsageError
 from core.foreign_text import make_printable

@@ -11,9 +11,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from core.bench.documents import ExportFormat
 from core.bench.quality import QualityRow, read_sample
 from core.bench.quality_export import QUALITY_HEAD, export_quality, format_quality
-from core.bench.results import ExportFormat
 from core.bench.suite import SuitePlan, parse_sweeps
 from core.contract.options import KvType
 from core.errors import UsageError

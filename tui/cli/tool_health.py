@@ -12,7 +12,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from core.bench.results import ExportFormat
+from core.bench.documents import ExportFormat
 from core.bench.tool_cases import TOOL_CASES
 from core.bench.tool_health import TOOL_HEAD, ToolVerdict, count_score, export_verdicts, format_verdict
 from core.foreign_text import make_printable

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.bench.documents import ExportFormat
 from core.bench.quality import NamedSubject, QualityRow, estimate_mean, measure_quality, read_sample
 from core.bench.quality_child import CHUNK_TOKENS, QualitySubject
 from core.bench.quality_export import QUALITY_HEAD, export_quality, format_quality
-from core.bench.results import ExportFormat
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.engines.echo import ARTIFACT

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.bench.results import HEAD, BenchRow, BenchRun, ExportFormat, History, Setting, export_run, format_cells
+from core.bench.documents import ExportFormat
+from core.bench.results import HEAD, BenchRow, BenchRun, History, Setting, export_run, format_cells
 from core.contract.options import KvType
 
 SETTING = Setting("guide", "abc", "llamacpp", "1", "gguf", 1, 512, KvType.F16, 0, 256, 48)

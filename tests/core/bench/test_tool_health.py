@@ -10,7 +10,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from core.bench.results import ExportFormat
+from core.bench.documents import ExportFormat
 from core.bench.tool_cases import TOOL_CASES, ToolCase, build_schema
 from core.bench.tool_health import ToolVerdict, count_score, export_verdicts, judge_answer
 from core.engines.registry import Engines

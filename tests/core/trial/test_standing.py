@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from core.bench.results import BenchRow, BenchRun, ExportFormat, Setting, export_run
+from core.bench.documents import ExportFormat
+from core.bench.results import BenchRow, BenchRun, Setting, export_run
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
 from core.trial.choose_engine import CandidateRow, Selection

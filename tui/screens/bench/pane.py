@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from core.bench.results import ExportFormat
+from core.bench.documents import ExportFormat
 from tui import glyphs
 from tui.session import Desk
 from tui.widgets.plain import Plain
@@ -78,5 +78,5 @@ class MeasuringPane(Vertical):
 
 
 def split_names(text: str) -> list[str]:
-    """Names of models between commas."""
-    return [name for each in text.split(",") if (name := each.strip())]
+    """Names of models between commas, each once."""
+    return list(dict.fromkeys(name for each in text.split(",") if (name := each.strip())))

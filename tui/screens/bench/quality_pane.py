@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from pathlib import Path
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -17,6 +16,7 @@ from core.bench.quality import DEFAULT_CHUNKS, QualityRow, read_sample
 from core.bench.quality_export import export_quality, format_quality
 from core.bench.suite import SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
+from core.files import expand_home
 from tui import format as fmt
 from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
 from tui.widgets.plain import Plain
@@ -103,7 +103,7 @@ class QualityPane(MeasuringPane):
             plan = parse_sweeps([f"kv={types}"] if types else [], SuitePlan())
             field = self.query_one("#quality-text", Input)
             written = field.value.strip()
-            text = read_sample(Path(written).expanduser() if written else None)
+            text = read_sample(expand_home(written) if written else None)
             field = self.query_one("#quality-chunks", Input)
             chunks = field.value.strip()
             if not chunks.isdecimal() or not 1 <= int(chunks) <= MOST_CHUNKS:

@@ -69,7 +69,7 @@ class ModeTab(Plain):
 
 @final
 class BenchScreen(WorkbenchScreen):
-    """Two panes. As it serves: parameters above, the live plot, the rounds below."""
+    """A pane for each of MODES. As it serves: parameters above, the live plot, the rounds below."""
 
     NAME = "bench"
     ACTIONS = ACTIONS
