@@ -268,13 +268,15 @@ class Desk:
         if old is None or wanted == before.server:
             self.settings = replace(before, server=wanted)
             return
+        # Of a server that has stopped it is forgotten.
+        held = old.port
         # Nobody's answer is cut off for an address that is not to be had, or keys that cannot be read.
-        await asyncio.to_thread(_try_server, wanted, old.port)
-        there = replace(before.server, port=old.port)
+        await asyncio.to_thread(_try_server, wanted, held)
+        there = replace(before.server, port=held)
         await self.stop_server(before.server.drain_timeout)
         self.settings = replace(before, server=wanted)
         # A free port that was found stays the one that clients know.
-        bound = replace(wanted, port=old.port) if wanted.port == before.server.port else wanted
+        bound = replace(wanted, port=held) if wanted.port == before.server.port else wanted
         try:
             await self._serve(replace(before, server=bound))
         except BenchtopError as error:

@@ -178,15 +178,18 @@ async def test_beyond_loopback_a_key_is_made_and_stays_the_same(echo_app: Bencht
     app = echo_app
     async with app.run_test(size=(80, 24)) as pilot:
         await serving(app, pilot)
-        keys = []
+        keys, ports = [], set()
         for host in ("0.0.0.0", "127.0.0.1", "0.0.0.0"):
             before = app.desk.live_server
             await write(app, pilot, host=host)
             await until(pilot, lambda: app.desk.live_server not in (None, before))  # noqa: B023 - awaited at once
             assert app.desk.live_server is not None
             keys.append(app.desk.live_server.api_key)
+            ports.add(app.desk.live_server.port)
         assert keys[0] is not None
         assert keys == [keys[0], None, keys[0]]
+        # The free port that was found is the one that clients know.
+        assert len(ports) == 1
 
 
 def test_fields_say_what_is_wrong_with_them_in_a_sentence() -> None:
