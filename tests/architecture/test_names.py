@@ -28,7 +28,7 @@ VERBS = _words("""
     complete divide order place scale
     abbreviate adapt add adopt advance allow answer append apply ask attach be bound build cancel capture check
     choose clean clip collate collect compare change compute configure convert correct count create cut declare decode
-    delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine explain
+    delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine expand explain
     export extend extract fence fetch fill find fingerprint fit flatten fold forget format frame gather get give grant
     group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log look
     lower main make map mark mask match measure mend merge move name normalise normalize open outline pack pair
