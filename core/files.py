@@ -71,6 +71,25 @@ def write_atomically(path: Path, *parts: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a file of text that is not there yet; one that cannot be written whole is taken away again. Raises OSError,
+    FileExistsError where there is one."""
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.write(text)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def has_file(path: Path) -> bool:
+    """Whether there is a file, not a folder; False too where the name is too long or one may not look, which pathlib
+    raises at."""
+    return os.path.isfile(path)  # noqa: PTH113 - see above
+
+
 def _sync_folder(folder: Path) -> None:
     """Have the new name on the disk too. Windows opens no folders, and some file systems sync none."""
     if os.name != "posix":

@@ -22,6 +22,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from core.errors import BenchtopError
+from core.files import has_file
 from core.foreign_text import make_printable
 from core.settings.schema import Settings, find_folders
 from themes import PALETTES
@@ -298,7 +299,7 @@ class BenchtopApp(KeysInTurn):
         """Write down what is said in a file; a sentence where there is none."""
         from tui.screens.tasks.speech import SpeechScreen
 
-        if not path.is_file():
+        if not has_file(path):
             return f"{make_printable(str(path))} is no file."
         # Behind the dialog that asked for the file.
         self.call_next(self.push_screen, SpeechScreen(self.desk, path))

@@ -55,7 +55,7 @@ class AskPath(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = make_drawable(self._title, lines=False)
-            dialog.border_subtitle = "tab completes, enter adds, escape leaves"
+            dialog.border_subtitle = "tab completes, enter takes it, escape leaves"
             yield PathInput(self._value, placeholder=self._placeholder, select_on_focus=False)
             yield Plain(classes="problem")
             yield Plain(classes="hint", id="matches")
@@ -102,11 +102,10 @@ class AskPath(ModalScreen[None]):
 
 def list_matches(typed: str, takes: Callable[[str], bool]) -> tuple[str, ...]:
     """The names in a folder that begin with the end of what is typed, in order, folders with a slash behind; hidden
-    ones where a dot was typed. None where there is no such folder. Touches the disk."""
+    ones where a dot was typed. No names where there is no such folder. Touches the disk."""
     head, tail = _split(typed)
     try:
-        folder = expand_home(head or ".")
-        with os.scandir(folder) as entries:
+        with os.scandir(expand_home(head or ".")) as entries:
             found = []
             for number, entry in enumerate(entries):
                 if number >= MOST_NAMES:

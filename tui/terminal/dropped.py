@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from core.files import expand_home
+from core.files import expand_home, has_file
 
 
 def read_dropped_path(text: str) -> Path | None:
@@ -23,5 +23,5 @@ def read_dropped_path(text: str) -> Path | None:
         # An apostrophe in a name that nobody quoted.
         words = [written]
     if len(words) != 1:
-        words = [written] if expand_home(written).is_file() else []
+        words = [written] if has_file(expand_home(written)) else []
     return expand_home(words[0]) if words and words[0] else None

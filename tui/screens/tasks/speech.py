@@ -18,12 +18,13 @@ from textual.screen import ModalScreen
 
 from core.errors import BenchtopError, Cancelled
 from core.events import Event, Heard, SpeechSegment
-from core.files import expand_home, read_regular
+from core.files import expand_home, has_file, read_regular, write_new
 from core.foreign_text import make_printable
 from core.requests import Transcription
 from core.snapshots import ModelKind
 from core.tasks.transcribe import Transcript, fold_transcript, format_markdown, format_srt, format_text, format_vtt
 from tui import format as fmt
+from tui import glyphs
 from tui.dialogs.ask import Ask
 from tui.screens.tasks.ask_audio import ask_audio
 from tui.screens.tasks.choose_task_model import choose_task_model
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from tui.session import Desk
 
 MOST_FILE_BYTES: Final = 1 << 30
+NAME_CHARACTERS: Final = 40
+"""Of the file, beside what is told of it."""
 AUDIO_SUFFIXES: Final = frozenset(
     (".aac", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm")
 )
@@ -128,7 +131,7 @@ class SpeechScreen(ModalScreen[None]):
                 heard.scroll_end(animate=False)
 
     def _tell(self, sentence: str) -> None:
-        name = fmt.clip_text(self._path.name, 40, "…")
+        name = fmt.clip_text(self._path.name, NAME_CHARACTERS, glyphs.find_glyphs(self).cut)
         self.query_one("#about", Plain).update(Content.assemble((name, "bold"), "  ", (sentence, "$quiet")))
 
     @property
@@ -156,7 +159,7 @@ class SpeechScreen(ModalScreen[None]):
 
     def take(self, path: Path) -> str | None:
         """Hear this file next; a sentence where there is none."""
-        if not path.is_file():
+        if not has_file(path):
             return f"{make_printable(str(path))} is no file."
         if self._stream is not None:
             self._stream.cancel()
@@ -189,8 +192,7 @@ class SpeechScreen(ModalScreen[None]):
         if (write := WRITERS.get(path.suffix.lower())) is None:
             return f"Give a name that ends in one of {', '.join(WRITERS)}."
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(make_printable(write(self._transcript), lines=True))
+            write_new(path, make_printable(write(self._transcript), lines=True))
         except FileExistsError:
             return f"{make_printable(str(path))} exists already; choose another name."
         except (OSError, ValueError) as error:

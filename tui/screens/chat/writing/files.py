@@ -11,6 +11,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from core.files import expand_home
+
 MOST_SEEN_PATHS: Final = 20_000
 """Below the working folder; in a larger one, those farther down are found by the folders on the way to them."""
 FRESH_SECONDS: Final = 10.0
@@ -55,7 +57,7 @@ class FileFinder:
         """What may be meant, the likeliest first: names that begin so, then names and paths that hold it."""
         folder, _, name = fragment.rpartition("/")
         before = f"{folder}/" if "/" in fragment else ""
-        base = self.root / Path(before).expanduser() if before else self.root
+        base = self.root / expand_home(before) if before else self.root
         found = {each: base / each.rstrip("/") for each in _order(_list_folder(base), name)}
         chosen = [FoundPath(before + each, path) for each, path in found.items()]
         if len(chosen) < most and fragment and not before.startswith(("/", "~", "..")):

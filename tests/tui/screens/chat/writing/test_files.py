@@ -42,6 +42,7 @@ def test_whole_paths_lead_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert (found.text, found.path) == (f"{folder}/src/main.py", folder / "src" / "main.py")
     monkeypatch.setenv("HOME", str(folder))
     assert _found(Path("/"), "~/sum") == ["~/Sums.txt"]
+    assert _found(Path("/"), "~nobody-is-called-so/sum") == []
 
 
 def test_a_large_folder_is_looked_through_so_far_and_no_farther(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
