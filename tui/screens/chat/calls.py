@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from textual.containers import Vertical
 
 from core.conversations.tree import AnswerCall
 from tui.widgets.plain import Plain, make_drawable
+
+MOST_SHOWN_CHARACTERS: Final = 2000
+"""Of the end of arguments that are being written: all of long ones would be wrapped anew ten times a second."""
 
 
 class CallCard(Plain):
@@ -46,7 +50,7 @@ class CallCards(Vertical):
 def describe_arguments(call: AnswerCall) -> str:
     """`name: value` lines, the values as JSON but for texts; what is no JSON object is shown as it was written."""
     if call.whole is None:
-        return call.arguments
+        return call.arguments[-MOST_SHOWN_CHARACTERS:]
     try:
         given = msgspec.json.decode(call.arguments, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError:

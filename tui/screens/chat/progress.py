@@ -3,7 +3,6 @@ fast it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from textual.content import Content
@@ -27,8 +26,7 @@ def draw_progress(row: RequestRow, model: ModelSnapshot | None, marks: Glyphs) -
     window = model.context if model is not None else None
     match row.state:
         case RequestState.QUEUED:
-            place = find_place(row, model.requests if model is not None else ())
-            parts = [f"waiting, number {place} in the queue", fmt.format_seconds(row.waited)]
+            parts = [f"waiting, number {row.position} in the queue", fmt.format_seconds(row.waited)]
         case RequestState.PREEMPTED:
             parts = ["put aside for others; it goes on when there is room", *_list_written(row, window)]
         case RequestState.PREFILL:
@@ -38,12 +36,6 @@ def draw_progress(row: RequestRow, model: ModelSnapshot | None, marks: Glyphs) -
         case RequestState.DECODE | RequestState.ENDED:
             parts = _list_written(row, window)
     return Content(f" {marks.dot} ".join(parts))
-
-
-def find_place(row: RequestRow, rows: Sequence[RequestRow]) -> int:
-    """In the queue of its model, from one."""
-    waiting = [each.id for each in rows if each.state is RequestState.QUEUED]
-    return waiting.index(row.id) + 1 if row.id in waiting else 1
 
 
 def _list_written(row: RequestRow, window: int | None) -> list[str]:

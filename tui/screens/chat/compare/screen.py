@@ -25,6 +25,7 @@ from core.conversations.tree import AnswerVersion
 from core.conversations.votes import MOST_CONTESTANTS, AnswerVote, VoteBox, count_votes
 from core.requests import Generation
 from core.snapshots import ModelState
+from tui import format as fmt
 from tui import glyphs
 from tui.screens.chat.compare.contest import (
     LETTERS,
@@ -60,7 +61,8 @@ class CompareScreen(ModalScreen[None]):
     """Letters go to the question; what there is to do has keys with alt."""
 
     BINDINGS = [
-        Binding("escape,ctrl+c", "stop", "close", key_display="esc"),
+        Binding("escape", "stop", "close", key_display="esc"),
+        Binding("ctrl+c", "copy_or_stop", show=False),
         Binding("alt+a", "add", "add"),
         Binding("alt+x", "drop", "drop"),
         Binding("alt+h", "blind", "hide names"),
@@ -320,6 +322,15 @@ class CompareScreen(ModalScreen[None]):
             self.refresh_bindings()
         else:
             self.dismiss()
+
+    def action_copy_or_stop(self) -> None:
+        """As in the chat. Whoever copies does not want to leave."""
+        if chosen := self.get_selected_text():
+            self.app.copy_to_clipboard(chosen)
+            self.notify(f"Copied {fmt.format_count(len(chosen))} characters.")
+            self.clear_selection()
+        elif self.running:
+            self.action_stop()
 
     # What comes of it.
 

@@ -8,7 +8,9 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 from textual.content import Content
+from textual.geometry import Offset
 from textual.pilot import Pilot
+from textual.selection import Selection
 from textual.widgets import Static
 
 from core.conversations.votes import VoteBox
@@ -122,6 +124,18 @@ async def test_letters_go_to_the_question_and_escape_stops_before_it_closes() ->
         assert sorted(still.cancelled) == ["req-1", "req-2"]
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen)
+
+
+async def test_ctrl_c_copies_what_is_selected_and_closes_nothing() -> None:
+    app = quiet(_two_voices())
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await _compare(pilot, app, *"who?", "enter")
+        await until(pilot, lambda: "enter votes" in shown(app, "#compare-note"))
+        screen.selections = {screen.query(".lane-text").first(Static): Selection(Offset(0, 0), Offset(10, 0))}
+        await pilot.press("ctrl+c")
+        assert app.clipboard == "I am guide"
+        await pilot.press("ctrl+c")
+        assert app.screen is screen
 
 
 async def test_the_same_model_with_other_settings_is_another_contestant() -> None:
