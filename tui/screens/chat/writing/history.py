@@ -25,25 +25,18 @@ class MessageHistory:
 
     def put_before(self, messages: Iterable[str]) -> None:
         """Messages that are older than those there are, the oldest first."""
-        older = [message for message in messages if message.strip()]
-        kept: list[str] = []
-        for message in (*older, *self._messages):
-            if not kept or kept[-1] != message:
-                kept.append(message)
-        self._reset(kept)
+        self._arrange([*messages, *self._messages])
 
     def bring_to_end(self, messages: Iterable[str]) -> None:
         """Messages of the conversation that is gone on with, the oldest first: the walk comes to them first."""
-        nearest = [message for message in messages if message.strip()]
-        self._messages = [message for message in self._messages if message not in set(nearest)]
-        before, self._messages = self._messages, nearest
-        self.put_before(before)
+        nearest = [*messages]
+        known = set(nearest)
+        self._arrange([*(message for message in self._messages if message not in known), *nearest])
 
     def add(self, message: str) -> None:
         """A message was sent: the walk begins anew behind it."""
-        if message.strip() and self._messages[-1:] != [message]:
-            self._messages.append(message)
-        self._reset(self._messages)
+        self._changed.clear()
+        self._arrange([*self._messages, message])
 
     def go_back(self, current: str) -> str | None:
         """The message before the one that is shown, as `current` by now; None at the oldest."""
@@ -61,7 +54,16 @@ class MessageHistory:
         self._at = target
         return self._changed.get(target, self._messages[target] if target < len(self._messages) else "")
 
-    def _reset(self, messages: list[str]) -> None:
-        self._messages = messages[-MOST_KEPT_MESSAGES:]
+    def _arrange(self, messages: Iterable[str]) -> None:
+        """These are the messages now. A draft that was left for one of them stays behind them all."""
+        shown, draft = self._messages[self._at : self._at + 1], self._changed.get(len(self._messages))
+        kept: list[str] = []
+        for message in messages:
+            if message.strip() and kept[-1:] != [message]:
+                kept.append(message)
+        self._messages = kept[-MOST_KEPT_MESSAGES:]
         self._changed.clear()
         self._at = len(self._messages)
+        if draft and shown and shown[0] in self._messages:
+            self._changed[self._at] = draft
+            self._at = self._messages.index(shown[0])

@@ -33,3 +33,12 @@ def test_messages_of_the_conversation_that_is_opened_come_first() -> None:
     history = MessageHistory(["one", "two", "three"])
     history.bring_to_end(["one", "four"])
     assert history.messages == ("two", "three", "one", "four")
+
+
+def test_a_draft_that_was_left_for_an_earlier_message_stays_whatever_messages_come() -> None:
+    history = MessageHistory(["one", "two"])
+    assert history.go_back("draft") == "two"
+    history.put_before(["zero"])
+    history.bring_to_end(["one"])
+    assert history.messages == ("zero", "two", "one")
+    assert [history.go_on("two"), history.go_on("one"), history.go_on("draft")] == ["one", "draft", None]
