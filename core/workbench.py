@@ -166,6 +166,9 @@ class Workbench:
 
     async def close(self) -> None:
         """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
+        # What users have written comes first, whatever becomes of the rest.
+        if self.conversations is not None:
+            await asyncio.to_thread(self.conversations.close)
         await self.models.close()
         if self.usage is not None:
             await asyncio.to_thread(self.usage.account.close)
@@ -173,8 +176,6 @@ class Workbench:
             await asyncio.to_thread(self.telemetry.close)
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         await asyncio.to_thread(self.captures.close)
-        if self.conversations is not None:
-            await asyncio.to_thread(self.conversations.close)
         self.logs.detach()
         self.lanes.close()
         self._trials.close()

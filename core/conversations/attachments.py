@@ -42,6 +42,17 @@ class Attachment(Struct, frozen=True):
         return self.text.count("\n") + (not self.text.endswith("\n"))
 
 
+class MessageDraft(Struct, frozen=True):
+    """A message that is not sent yet."""
+
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.text.strip() or self.attachments)
+
+
 def read_attachment(path: Path, name: str = "") -> Attachment:
     """A file of text, called `name` or by its path. Touches the disk. Raises AttachmentError, for what is no text or
     too large as well."""

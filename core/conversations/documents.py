@@ -25,6 +25,7 @@ from core.conversations.tree import (
     ConversationTurn,
     Outcome,
     PathStep,
+    clip_title,
     make_id,
     make_title,
 )
@@ -105,6 +106,7 @@ def _import_json(text: str) -> list[ConversationTree]:
     if document.format != FORMAT:
         raise UsageError(f"its format is {document.format!r}, and {FORMAT!r} is read")
     for tree in document.conversations:
+        tree.title = clip_title(tree.title)
         tree.turns = {turn.id: turn for turn in tree.turns.values() if turn.answers}
         for turn in tree.turns.values():
             for answer in turn.answers:
@@ -117,7 +119,7 @@ def _import_markdown(text: str, beginning: re.Match[str]) -> ConversationTree:
     sign, head = beginning[1], _decode_comment(beginning[2], _Head)
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     tree = ConversationTree(
-        make_id(), title[1] if title else "", head.renamed, head.created, head.changed, head.settings
+        make_id(), clip_title(title[1]) if title else "", head.renamed, head.created, head.changed, head.settings
     )
     turn: ConversationTurn | None = None
     for kind, said, body in _split_parts(text, sign):
@@ -147,7 +149,7 @@ def _import_headings(text: str) -> ConversationTree:
     parts = _HEADING.split(text)
     tree = ConversationTree(make_id(), created=time.time())
     title = re.search(r"^# (.+)$", parts[0], re.MULTILINE)
-    tree.title, tree.renamed = (title[1].strip(), True) if title else ("", False)
+    tree.title, tree.renamed = (clip_title(title[1]), True) if title else ("", False)
     turn: ConversationTurn | None = None
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         if name.strip().lower() in _USERS:

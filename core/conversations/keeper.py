@@ -52,6 +52,7 @@ class ConversationKeeper:
         self._turns: set[str] = set()
         self._answers: dict[str, _KnownAnswer] = {}
         self._stopped = False
+        self._deleted_elsewhere = False
         if known:
             self._know(tree)
 
@@ -59,7 +60,12 @@ class ConversationKeeper:
         """Have the file know what is new. A conversation without a question is not kept."""
         if self._stopped or not self.tree.turns:
             return
-        if rows := self._list_news():
+        rows = self._list_news()
+        if rows and self._deleted_elsewhere:
+            self._deleted_elsewhere = False
+            self._forget()
+            rows = self._list_news()
+        if rows:
             size = sum(ROW_BYTES + _measure_texts(row) for row in rows)
             self._put(partial(_write_rows, rows), size)
 
@@ -71,13 +77,13 @@ class ConversationKeeper:
         """Keep what comes again: it was brought back."""
         self._stopped = False
 
-    def take_over(self, kept: ConversationTree | None) -> bool:
-        """See what the file has now, None where it has forgotten the conversation; whether anything is new here."""
+    def take_over(self, kept: ConversationTree | None, *, deleted: bool = False) -> bool:
+        """See what the file has now, None where it has the conversation no more: then all of it is written anew, but
+        where another program `deleted` it, only once something is said in it again. Whether anything is new here."""
+        self._deleted_elsewhere = deleted
         if kept is None:
-            # With the next word all of it is written anew.
-            self._row = None
-            self._turns.clear()
-            self._answers.clear()
+            if not deleted:
+                self._forget()
             return False
         news = self.tree.merge(kept)
         there, known = _make_row(kept), self._row
@@ -88,6 +94,12 @@ class ConversationKeeper:
             self.tree.settings, news = kept.settings, True
         self._know(kept)
         return news
+
+    def _forget(self) -> None:
+        """Take the file to know nothing."""
+        self._row = None
+        self._turns.clear()
+        self._answers.clear()
 
     def _know(self, kept: ConversationTree) -> None:
         self._row = _make_row(kept)

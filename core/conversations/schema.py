@@ -38,6 +38,7 @@ VERSIONS: Final = (
         "CREATE TABLE revision (number INTEGER NOT NULL)",
         "INSERT INTO revision VALUES (0)",
     ),
+    ("CREATE TABLE drafts (process INTEGER PRIMARY KEY, written REAL NOT NULL, body TEXT NOT NULL)",),
 )
 """Of the file, the statements that each adds to the one before."""
 
@@ -174,6 +175,12 @@ def mark_deleted(conversations: tuple[str, ...], when: float | None, database: s
     mark_revision(database)
 
 
+def is_deleted(conversation: str, database: sqlite3.Connection) -> bool:
+    """Whether it is hidden, and can be had back."""
+    query = "SELECT 1 FROM conversations WHERE id = ? AND deleted IS NOT NULL"
+    return database.execute(query, (conversation,)).fetchone() is not None
+
+
 def purge_deleted(before: float, database: sqlite3.Connection) -> None:
     """Forget the conversations that were deleted before a time, words and all."""
     rows = database.execute("SELECT number, title FROM conversations WHERE deleted < ?", (before,)).fetchall()
@@ -203,6 +210,23 @@ def mark_revision(database: sqlite3.Connection) -> None:
 def read_revision(database: sqlite3.Connection) -> int:
     """How often the list has changed."""
     return int(database.execute("SELECT number FROM revision").fetchone()[0])
+
+
+def write_draft(process: int, body: str, written: float, database: sqlite3.Connection) -> None:
+    """Put it in place of the one that the process had; an empty one is none."""
+    database.execute("DELETE FROM drafts WHERE process = ?", (process,))
+    if body:
+        database.execute("INSERT INTO drafts VALUES (?, ?, ?)", (process, written, body))
+
+
+def move_draft(process: int, to: int, database: sqlite3.Connection) -> None:
+    """It belongs to another process now."""
+    database.execute("UPDATE OR REPLACE drafts SET process = ? WHERE process = ?", (to, process))
+
+
+def list_drafts(database: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Processes and what each was writing, the newest first."""
+    return database.execute("SELECT process, body FROM drafts ORDER BY written DESC").fetchall()
 
 
 def _find_number(database: sqlite3.Connection, conversation: str) -> int | None:

@@ -5,6 +5,7 @@ Several programs may share it: what each adds is put together, and each sees tha
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from core.conversations import schema
+from core.conversations.attachments import MessageDraft
 from core.conversations.keeper import ConversationKeeper
 from core.conversations.listing import ConversationLine, FoundConversation, list_lines, list_questions, search_words
-from core.conversations.reading import fold_pieces, read_tree
+from core.conversations.reading import encode_text, fold_pieces, read_tree
 from core.conversations.tree import ConversationTree
 from core.errors import BenchtopError
+from core.foreign_text import make_encodable
+from core.kept import decode_kept
 from core.kept_database import KeptDatabase, Write
 from core.settings.conversations import ConversationSettings
 
@@ -79,6 +85,10 @@ class ConversationStore:
         """As `open`, to be looked at."""
         return self._look(partial(read_tree, conversation), None)
 
+    def is_deleted(self, conversation: str) -> bool:
+        """Whether it can be had back. Raises ConversationsUnreadable."""
+        return self._look(partial(schema.is_deleted, conversation), False)
+
     def take_in(self, trees: Sequence[ConversationTree]) -> None:
         """Keep conversations that come from elsewhere; what is known of them already stays. Raises
         ConversationsUnreadable."""
@@ -101,6 +111,23 @@ class ConversationStore:
         """Those in which all words of the query stand, the ones that were changed last first. The last word may go on,
         unless a blank follows it. Raises ConversationsUnreadable."""
         return self._look(partial(search_words, query, most), [])
+
+    def keep_draft(self, draft: MessageDraft) -> None:
+        """Keep the message that this program has and did not send, in place of the one before."""
+        body = encode_text(replace(draft, text=make_encodable(draft.text))) if draft.says_something else ""
+        self._put(partial(schema.write_draft, os.getpid(), body, time.time()), len(body))
+
+    def take_draft(self) -> MessageDraft:
+        """The newest message that a program which runs no more did not send; it is this program's now. Raises
+        ConversationsUnreadable."""
+        # Here, since the first frame of the app does not wait for it.
+        import psutil
+
+        for process, body in self._look(schema.list_drafts, []):
+            if process == os.getpid() or not psutil.pid_exists(process):
+                self._put(partial(schema.move_draft, process, os.getpid()))
+                return decode_kept(body.encode(), MessageDraft) or MessageDraft()
+        return MessageDraft()
 
     def rename(self, conversation: str, title: str) -> None:
         """Give a conversation another title, which its questions do not change any more."""

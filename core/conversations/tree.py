@@ -20,6 +20,7 @@ from core.events import CallArguments, CallBegun, CallEnded, Event, Finished, Re
 ID_BYTES: Final = 8
 TITLE_CHARACTERS: Final = 60
 """Of a question, that make a title."""
+MOST_TITLE_CHARACTERS: Final = 200
 ROOT: Final = ""
 """What the first questions stand behind."""
 
@@ -322,6 +323,11 @@ def make_title(question: str) -> str:
             break
         title = longer
     return title or "".join(words)[:TITLE_CHARACTERS]
+
+
+def clip_title(text: str) -> str:
+    """A title that somebody wrote, on one line that a list can hold."""
+    return " ".join(text.split())[:MOST_TITLE_CHARACTERS]
 
 
 def _find_chosen(found: Sequence[_Part], wanted: str | None) -> _Part:

@@ -73,6 +73,12 @@ def test_markdown_reads_as_a_conversation() -> None:
     assert seen == ["", "# one?", "", "## You", "", "one?", "", "## guide", "", "**One**.", "", "*11 tok*"]
 
 
+def test_a_title_in_a_file_becomes_one_line_that_a_list_can_hold() -> None:
+    tree = ConversationTree(make_id(), "one\n" + "x" * 9000)
+    tree.ask("one?", 1.0).answers[0].outcome = Outcome.DONE
+    assert [each.title for each in import_document(export_json([tree]))] == ["one " + "x" * 196]
+
+
 def test_headings_that_say_who_speaks_are_a_conversation_too() -> None:
     (tree,) = import_document("# Trees\n\n## User\n\nWhat is an oak?\n\n## Assistant\n\nA tree.\n\n## User\n\nMore?\n")
     assert said(tree) == [("What is an oak?", "A tree."), ("More?", "")]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.conversations.attachments import Attachment
+from core.conversations.attachments import Attachment, MessageDraft
 from core.conversations.keeper import ConversationKeeper
 from core.conversations.store import ConversationStore, ConversationsUnreadable
 from core.conversations.tree import AnswerCall, AnswerWriter, ConversationTree, Outcome, make_id
@@ -259,6 +259,18 @@ def test_who_goes_on_with_what_another_program_has_forgotten_writes_it_anew(stor
     assert store.list_lines() == []
 
 
+def test_what_another_program_deleted_stays_so_until_something_is_said_in_it_again(store: ConversationStore) -> None:
+    mine = converse(store, "one")
+    store.delete([mine.tree.id])
+    assert store.is_deleted(mine.tree.id)
+    assert not mine.take_over(store.read(mine.tree.id), deleted=True)
+    mine.keep()
+    assert store.list_lines() == []
+    add_turn(mine, "two", 2.0)
+    assert said_of(store, mine) == [("one", "ONE"), ("two", "TWO")]
+    assert not store.is_deleted(mine.tree.id)
+
+
 def test_an_answer_whose_program_was_killed_is_found_after_the_next_start(
     store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +326,36 @@ def test_a_kill_costs_nothing_that_was_written(store: ConversationStore) -> None
     numbers = [int(each) for each in step.answer.text.split()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert numbers[-1] >= told
+
+
+DRAFTING = """
+import sys
+from pathlib import Path
+from core.conversations.attachments import Attachment, MessageDraft
+from core.conversations.store import ConversationStore
+store = ConversationStore(Path(sys.argv[1]))
+store.keep_draft(MessageDraft("half a ", (Attachment("x = 1", "a.py"),)))
+assert store.flush(30)
+print("kept", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_message_that_was_not_sent_is_for_the_next_program_not_for_one_beside(store: ConversationStore) -> None:
+    draft = MessageDraft("half a ", (Attachment("x = 1", "a.py"),))
+    with subprocess.Popen(
+        [sys.executable, "-c", DRAFTING, str(store.path.parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "kept\n"
+        assert store.take_draft() == MessageDraft()
+        child.kill()
+    assert [store.take_draft(), store.take_draft()] == [draft, draft]
+    store.keep_draft(MessageDraft(" "))
+    assert store.take_draft() == MessageDraft()
 
 
 BESIDE = """

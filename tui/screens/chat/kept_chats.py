@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -14,18 +15,21 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
+from core.conversations.attachments import MessageDraft
 from core.errors import BenchtopError, UsageError
-from core.files import expand_home
+from core.files import expand_home, has_file, read_regular, write_new
 from core.foreign_text import make_printable
 from tui import format as fmt
 from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.conversation import Chat, Exchange
 from tui.screens.chat.conversation_list import ConversationPane, ConversationsDialog
+from tui.screens.chat.message_field import MessageField
 from tui.screens.chat.shelf import ConversationShelf
 from tui.widgets.row_list import Field, List
 
 if TYPE_CHECKING:
     from core.conversations.listing import ConversationLine
+    from core.conversations.store import ConversationStore
 
 MOST_IMPORTED_BYTES = 1 << 30
 """Of a file of conversations."""
@@ -45,6 +49,8 @@ class KeptChats(WorkbenchScreen):
         self._deleted: list[tuple[str, str]] = []
         """Ids and titles, the newest last."""
         self._following = False
+        self._draft: MessageDraft | None = None
+        """As the file has it; None before that was looked at."""
 
     @property
     def shelf(self) -> ConversationShelf:
@@ -78,13 +84,37 @@ class KeptChats(WorkbenchScreen):
     def keep(self) -> None:
         self.shelf.keep(self.chat)
 
+    def keep_draft(self) -> None:
+        """Have the file know what is written and not sent. Costs little where that is as before."""
+        if self._draft is None or (store := self.shelf.store) is None:
+            return
+        draft = self.query_one(MessageField).draft
+        if draft != self._draft:
+            self._draft = draft
+            store.keep_draft(draft)
+
+    async def _restore_draft(self) -> None:
+        """What was written and not sent when the program ended; up brings it where something is written already."""
+        if (store := self.shelf.store) is None:
+            return
+        field = self.query_one(MessageField)
+        try:
+            self._draft = kept = await asyncio.to_thread(store.take_draft)
+        finally:
+            self._draft = self._draft or MessageDraft()
+        if field.draft.says_something:
+            field.composer.earlier.add(kept.text)
+        elif kept.says_something:
+            await field.fill(kept.text, kept.attachments)
+
     @work(group="restore")
     async def restore(self) -> None:
-        """The conversation that was changed last, unless one was begun meanwhile."""
+        """The message that was not sent, and the conversation that was changed last, unless one was begun meanwhile."""
         fresh = self.chat
         await self.desk.until_started()
         try:
             self.shelf.tend()
+            await self._restore_draft()
             last = await self.shelf.open_last()
         except BenchtopError as error:
             self.complain(error)
@@ -257,8 +287,7 @@ class KeptChats(WorkbenchScreen):
         json = path.suffix.lower() == ".json"
         text = export_json([self.chat.tree]) if json else make_printable(self.chat.to_markdown(), lines=True)
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+            write_new(path, text)
         except FileExistsError:
             return f"{path} exists already; choose another name."
         except OSError as error:
@@ -270,30 +299,44 @@ class KeptChats(WorkbenchScreen):
         from tui.dialogs.ask import Ask
 
         if not self.settings_keep_nothing():
-            self.app.push_screen(Ask("Import conversations from (JSON or Markdown)", "", self._read_import))
+            self.app.push_screen(Ask("Import conversations from (JSON or Markdown)", "", self._begin_import))
 
-    def _read_import(self, answer: str) -> str | None:
-        """Take in what the file holds; a sentence where that cannot be."""
-        from core.conversations.documents import import_document
-        from core.files import read_regular
-
+    def _begin_import(self, answer: str) -> str | None:
+        """A sentence where there is no such file."""
         path, store = expand_home(answer), self.shelf.store
         if store is None:
             return "There is no place for conversations yet; try again in a moment."
-        try:
-            trees = import_document(read_regular(path, MOST_IMPORTED_BYTES).decode())
-            store.take_in(trees)
-        except OSError as error:
-            return f"{path} cannot be read: {error.strerror}."
-        except UnicodeDecodeError:
-            return f"{path} is no text."
-        except UsageError as error:
-            return f"{path} cannot be imported: {error}."
-        except BenchtopError as error:
-            return str(error)
-        self._look()
-        self.notify(f"{fmt.format_plural(len(trees), 'conversation')} imported.")
+        if not has_file(path):
+            return f"{path} is no file."
+        self.import_conversations(path, store)
         return None
+
+    @work(group="import")
+    async def import_conversations(self, path: Path, store: ConversationStore) -> None:
+        """Take in what a file holds, which may be large: not on the event loop, which clients wait for too."""
+        try:
+            number = await asyncio.to_thread(_take_in, path, store)
+        except BenchtopError as error:
+            self.complain(error)
+            return
+        self._look()
+        self.notify(f"{fmt.format_plural(number, 'conversation')} imported.")
+
+
+def _take_in(path: Path, store: ConversationStore) -> int:
+    """How many conversations the file holds. Touches the disk. Raises BenchtopError."""
+    from core.conversations.documents import import_document
+
+    try:
+        trees = import_document(read_regular(path, MOST_IMPORTED_BYTES).decode())
+    except OSError as error:
+        raise BenchtopError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BenchtopError(f"{path} is no text.") from error
+    except UsageError as error:
+        raise BenchtopError(f"{path} cannot be imported: {error}.") from error
+    store.take_in(trees)
+    return len(trees)
 
 
 class ForkDialog(ModalScreen[None]):

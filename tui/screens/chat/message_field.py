@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 
-from core.conversations.attachments import Attachment, AttachmentError, read_attachment
+from core.conversations.attachments import Attachment, AttachmentError, MessageDraft, read_attachment
 from core.errors import BenchtopError
 from core.tasks.bounds import PromptTooLarge
 from tui.screens.chat.composer import Composer
@@ -70,6 +70,11 @@ class MessageField(Vertical):
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         return tuple(chip.attachment for chip in self.query(Chip))
+
+    @property
+    def draft(self) -> MessageDraft:
+        """All that is written and not sent."""
+        return MessageDraft(self.composer.text, self.attachments)
 
     @property
     def _offers(self) -> RowList[FoundPath]:
@@ -234,7 +239,3 @@ class MessageField(Vertical):
         self.workers.cancel_group(self, "files")
         self._offers.display = False
         self.composer.offering = False
-
-
-def _text(found: FoundPath) -> str:
-    return found.text

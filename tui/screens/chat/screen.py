@@ -143,6 +143,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         self._greet(model)
         self.follow_options(snapshot)
         self.keep()
+        self.keep_draft()
         self.follow_conversations()
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
@@ -247,7 +248,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
             if exchange.thinking is not thinking:
                 self.refresh_bindings()
             if time.monotonic() >= due:
-                self.shelf.keep_all()
+                self.keep()
                 due = time.monotonic() + KEEP_SECONDS
         exchange.outcome = Outcome.DONE
 
@@ -369,6 +370,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         if self._writing is not None and self._writing.outcome is Outcome.WRITING:
             self._writing.outcome = Outcome.STOPPED
         self.shelf.keep_all()
+        self.keep_draft()
 
     def go_back(self) -> None:
         self.query_one(Composer).focus()

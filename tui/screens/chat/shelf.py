@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from core.conversations.tree import clip_title
 from tui.screens.chat.conversation import Chat
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 MOST_HELD_CHATS = 50
-"""Chats in memory; of more, the one that was opened first is read again when it is wanted."""
+"""Chats in memory; of more, the one that was opened longest ago is read again when it is wanted."""
 
 
 class ChatsSeen(Struct, frozen=True):
@@ -47,7 +48,7 @@ class ConversationShelf:
 
     def keep(self, chat: Chat) -> None:
         """Have the file know what is new of a chat. Costs little where nothing is."""
-        if (keeper := self._find_keeper(chat)) is not None:
+        if chat.exchanges and (keeper := self._find_keeper(chat)) is not None:
             keeper.keep()
 
     def keep_all(self) -> None:
@@ -63,7 +64,8 @@ class ConversationShelf:
 
     async def open(self, conversation: str) -> Chat | None:
         """A conversation as it is kept, or as it is in memory; None where it is gone. Raises BenchtopError."""
-        if (known := self._keepers.get(conversation)) is not None:
+        if (known := self._keepers.pop(conversation, None)) is not None:
+            self._hold(*known)
             return known[0]
         if self.store is None or (keeper := await asyncio.to_thread(self.store.open, conversation)) is None:
             return None
@@ -103,16 +105,19 @@ class ConversationShelf:
         """Take over what other programs have added to a chat; whether what is shown of it is another. Raises
         BenchtopError."""
         known = self._keepers.get(chat.tree.id)
-        if known is None or self.store is None:
+        if known is None or known[0] is not chat or self.store is None:
             return False
         before = [(each.version.id, each.version.text) for each in chat.exchanges]
-        if not known[1].take_over(await asyncio.to_thread(self.store.read, chat.tree.id)):
+        kept = await asyncio.to_thread(self.store.read, chat.tree.id)
+        deleted = kept is None and await asyncio.to_thread(self.store.is_deleted, chat.tree.id)
+        if not known[1].take_over(kept, deleted=deleted):
             return False
         chat.read_path()
         return before != [(each.version.id, each.version.text) for each in chat.exchanges]
 
     def rename(self, conversation: str, title: str) -> None:
         """Give a conversation a title that stays."""
+        title = clip_title(title)
         if (known := self._keepers.get(conversation)) is not None:
             known[0].tree.title, known[0].tree.renamed = title, True
             known[1].keep()
@@ -149,7 +154,9 @@ class ConversationShelf:
         return news
 
     def _find_keeper(self, chat: Chat) -> ConversationKeeper | None:
-        if (known := self._keepers.get(chat.tree.id)) is not None:
+        known = self._keepers.get(chat.tree.id)
+        # Of a chat that was let go and read again there may be two; what was said in either is kept.
+        if known is not None and known[0] is chat:
             return known[1]
         if self.store is None:
             return None

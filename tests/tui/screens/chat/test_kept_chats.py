@@ -112,6 +112,24 @@ async def test_settings_and_attachments_are_there_again(store: ConversationStore
         assert "pasted 30 lines" in shown(again, ".attached")
 
 
+async def test_what_was_written_and_not_sent_is_there_again_after_quitting(store: ConversationStore) -> None:
+    app = app_over(store)
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot, app)
+        await until(pilot, lambda: not [each for each in app.workers if each.group == "restore"])
+        app.post_message(Paste("\n".join(["word"] * 30)))
+        await until(pilot, lambda: chat_of(app).query(Chip))
+        await pilot.press(*"not yet", "ctrl+q")
+    again = app_over(store)
+    async with again.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: chat_of(again).query_one(Composer).text == "not yet")
+        assert len(chat_of(again).query(Chip)) == 1
+        await pilot.press("enter")
+        await until(pilot, lambda: finished(chat_of(again)))
+        again.pulse()
+        assert not store.take_draft().says_something
+
+
 async def test_a_question_that_is_asked_at_once_is_not_replaced_by_the_last_conversation(
     store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,10 +270,52 @@ async def test_what_another_program_adds_is_seen_in_the_list_and_in_the_chat(sto
     other.close()
 
 
+async def test_what_another_program_deletes_is_not_kept_anew_by_the_chat_that_shows_it(
+    store: ConversationStore,
+) -> None:
+    shared = converse(store, "one")
+    other = ConversationStore(store.path.parent)
+    app = app_over(store)
+    async with app.run_test(size=WIDE) as pilot:
+        rows = await ready(pilot, app, 1)
+        await until(pilot, lambda: asked(app) == ["one"])
+        other.delete([shared])
+        other.close()
+        app.pulse()
+        await until(pilot, lambda: not rows.rows)
+        await until(pilot, lambda: not [each for each in app.workers if each.group == "catch-up"])
+        app.pulse()
+        assert store.list_lines() == []
+        assert asked(app) == ["one"]
+
+
+async def test_a_chat_that_was_let_go_and_read_again_loses_no_word_in_either(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.screens.chat.shelf.MOST_HELD_CHATS", 1)
+    first, second = converse(store, "one"), converse(store, "two")
+    app = app_over(store)
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot, app, 2)
+        shelf = chat_of(app).shelf
+        earlier = await shelf.open(first)
+        await shelf.open(second)
+        again = await shelf.open(first)
+        assert earlier is not None
+        assert again is not None
+        assert again is not earlier
+        for chat, question in ((earlier, "here"), (again, "there")):
+            chat.ask(question).outcome = Outcome.DONE
+            shelf.keep(chat)
+        kept = store.read(first)
+        assert kept is not None
+        assert {turn.question for turn in kept.turns.values()} == {"one", "here", "there"}
+
+
 async def test_a_chat_is_exported_with_all_its_branches_and_imported_again(
     store: ConversationStore, tmp_path: Path
 ) -> None:
-    whole = converse(store, "one", "two")
+    whole = converse(store, "one", "two\n\n## You\n\nthree")
     app = app_over(store)
     async with app.run_test(size=WIDE) as pilot:
         rows = await ready(pilot, app, 1)
