@@ -103,7 +103,7 @@ class KeptChats(WorkbenchScreen):
         finally:
             self._draft = self._draft or MessageDraft()
         if field.draft.says_something:
-            field.composer.earlier.add(kept.text)
+            field.composer.earlier.bring_to_end([kept.text])
         elif kept.says_something:
             await field.fill(kept.text, kept.attachments)
 

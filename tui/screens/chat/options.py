@@ -148,6 +148,7 @@ class ChatOptions(WorkbenchScreen):
         if model is None or not self.desk.ready:
             self.notify("There is no model yet to compare with others.", severity="warning")
             return
+        earlier = self.query_one(MessageField).composer.earlier
         first = Contestant(model.name, model.name.rsplit("/", 1)[-1], self.settings, model.weight_bytes)
         self.app.push_screen(
             CompareScreen(
@@ -158,6 +159,7 @@ class ChatOptions(WorkbenchScreen):
                 count=self.count_tokens,
                 shelf=self._presets,
                 votes=VoteBox(find_folders().state / VOTES_FILE),
+                remember=lambda asked: earlier.bring_to_end([asked]),
             )
         )
 

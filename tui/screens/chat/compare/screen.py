@@ -83,8 +83,10 @@ class CompareScreen(ModalScreen[None]):
         count: CountTokens,
         shelf: PresetShelf,
         votes: VoteBox,
+        remember: Callable[[str], None],
         shuffle: Callable[[list[Contestant]], None] = random.SystemRandom().shuffle,
     ) -> None:
+        """`remember` is told what was asked, and what was written and not asked when this is closed."""
         super().__init__()
         self._desk = desk
         self.contestants = list(contestants)
@@ -93,6 +95,7 @@ class CompareScreen(ModalScreen[None]):
         self._count = count
         self._shelf = shelf
         self._votes = votes
+        self._remember = remember
         self._shuffle = shuffle
         self.contest: AnswerContest | None = None
         self._attachments: tuple[Attachment, ...] = ()
@@ -274,6 +277,7 @@ class CompareScreen(ModalScreen[None]):
         if len(self.contestants) < 2:
             self.notify("There is nothing to compare with; alt+a adds a model.", severity="warning")
             return
+        self._remember(event.text)
         await self.query_one(MessageField).clear()
         contestants = [*self.contestants]
         if self.blind:
@@ -321,6 +325,7 @@ class CompareScreen(ModalScreen[None]):
             stop_contest(self.contest)
             self.refresh_bindings()
         else:
+            self._remember(self.query_one(Composer).text)
             self.dismiss()
 
     def action_copy_or_stop(self) -> None:

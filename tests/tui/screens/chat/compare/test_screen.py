@@ -124,6 +124,7 @@ async def test_letters_go_to_the_question_and_escape_stops_before_it_closes() ->
         assert sorted(still.cancelled) == ["req-1", "req-2"]
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen)
+        assert chat_of(app).query_one(Composer).earlier.messages == ("go on", "x")
 
 
 async def test_ctrl_c_copies_what_is_selected_and_closes_nothing() -> None:
