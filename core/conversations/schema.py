@@ -185,21 +185,38 @@ def purge_deleted(before: float, database: sqlite3.Connection) -> None:
     """Forget the conversations that were deleted before a time, words and all."""
     rows = database.execute("SELECT number, title FROM conversations WHERE deleted < ?", (before,)).fetchall()
     for number, title in rows:
-        if title:
-            _forget_words(database, number << PLACE_BITS, title=title)
-        texts = """SELECT place, text FROM turns WHERE conversation = ?1
-            UNION ALL SELECT place, text FROM answers WHERE conversation = ?1 AND indexed"""
-        for place, text in database.execute(texts, (number,)).fetchall():
-            _forget_words(database, place, text=text)
-        for delete in (
-            "DELETE FROM pieces WHERE answer IN (SELECT id FROM answers WHERE conversation = ?)",
-            "DELETE FROM answers WHERE conversation = ?",
-            "DELETE FROM turns WHERE conversation = ?",
-            "DELETE FROM conversations WHERE number = ?",
-        ):
-            database.execute(delete, (number,))
+        _forget_texts(number, title, database)
+        database.execute("DELETE FROM conversations WHERE number = ?", (number,))
     if rows:
         mark_revision(database)
+
+
+def forget_conversations(conversations: tuple[str, ...], when: float, database: sqlite3.Connection) -> None:
+    """Overwrite all that was said in them. That they were deleted is known still, so that no program which shows one of
+    them writes it anew."""
+    blank = """UPDATE conversations SET title = '', turns = 0, model = '', settings = '{}', chosen = '{}', deleted = ?
+        WHERE number = ?"""
+    for each in conversations:
+        found = database.execute("SELECT number, title FROM conversations WHERE id = ?", (each,)).fetchone()
+        if found is not None:
+            _forget_texts(found[0], found[1], database)
+            database.execute(blank, (when, found[0]))
+    mark_revision(database)
+
+
+def _forget_texts(number: int, title: str, database: sqlite3.Connection) -> None:
+    if title:
+        _forget_words(database, number << PLACE_BITS, title=title)
+    texts = """SELECT place, text FROM turns WHERE conversation = ?1
+        UNION ALL SELECT place, text FROM answers WHERE conversation = ?1 AND indexed"""
+    for place, text in database.execute(texts, (number,)).fetchall():
+        _forget_words(database, place, text=text)
+    for delete in (
+        "DELETE FROM pieces WHERE answer IN (SELECT id FROM answers WHERE conversation = ?)",
+        "DELETE FROM answers WHERE conversation = ?",
+        "DELETE FROM turns WHERE conversation = ?",
+    ):
+        database.execute(delete, (number,))
 
 
 def mark_revision(database: sqlite3.Connection) -> None:

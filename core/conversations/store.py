@@ -123,7 +123,8 @@ class ConversationStore:
         # Here, since the first frame of the app does not wait for it.
         import psutil
 
-        for process, body in self._look(schema.list_drafts, []):
+        drafts: list[tuple[int, str]] = self._look(schema.list_drafts, [])
+        for process, body in drafts:
             if process == os.getpid() or not psutil.pid_exists(process):
                 self._put(partial(schema.move_draft, process, os.getpid()))
                 return decode_kept(body.encode(), MessageDraft) or MessageDraft()
@@ -136,6 +137,10 @@ class ConversationStore:
     def delete(self, conversations: Sequence[str]) -> None:
         """Have them in no list any more; `bring_back` can undo that for a day."""
         self._put(partial(schema.mark_deleted, tuple(conversations), time.time()))
+
+    def forget(self, conversations: Sequence[str]) -> None:
+        """Delete them for good; others that were deleted can be had back as before."""
+        self._put(partial(schema.forget_conversations, tuple(conversations), time.time()))
 
     def bring_back(self, conversations: Sequence[str]) -> None:
         """Undo `delete`."""

@@ -126,8 +126,7 @@ def remove_chats(given: Arguments) -> int:
     if not given.yes and not _agreed(lines):
         write_text("Nothing was deleted.")
         return DECLINED_STATUS
-    store.delete([line.id for line in lines])
-    store.purge(deleted_seconds=-1.0)
+    store.forget([line.id for line in lines])
     _settle(store)
     write_text(f"{fmt.format_plural(len(lines), 'conversation')} deleted.")
     return 0

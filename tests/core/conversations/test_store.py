@@ -259,6 +259,21 @@ def test_who_goes_on_with_what_another_program_has_forgotten_writes_it_anew(stor
     assert store.list_lines() == []
 
 
+def test_what_is_forgotten_cannot_be_had_back_and_costs_no_other_its_way_back(store: ConversationStore) -> None:
+    secret, other = converse(store, "secret words"), converse(store, "others")
+    store.delete([other.tree.id])
+    store.forget([secret.tree.id])
+    assert store.is_deleted(secret.tree.id)
+    store.bring_back([other.tree.id])
+    assert [line.title for line in store.list_lines()] == ["others"]
+    assert found(store, "secret") == []
+    integrity(store)
+    add_turn(secret, "again", 9.0)
+    secret.take_over(None)
+    secret.keep()
+    assert said_of(store, secret) == [("secret words", "SECRET WORDS"), ("again", "AGAIN")]
+
+
 def test_what_another_program_deleted_stays_so_until_something_is_said_in_it_again(store: ConversationStore) -> None:
     mine = converse(store, "one")
     store.delete([mine.tree.id])
