@@ -63,7 +63,7 @@ class Arrangement(Struct, frozen=True):
     @property
     def used(self) -> frozenset[int]:
         """The devices that have weights, or compute with those of the host."""
-        split = {index + 1 for index, share in enumerate(self.rows) if share} if any(self.blocks) else set()
+        split = {index + 1 for index, share in enumerate(self.rows) if share}
         return frozenset(
             {HOST_INDEX, *self.blocks, self.output, self.helper, *(each for _, each in self.ruled), *split}
         )

@@ -322,7 +322,7 @@ class _Planner:
         rows = arrangement.rows
         counts = tuple(float(weighed.shares[number].layers) for number in used)
         divided = tuple(rows[number - 1] for number in used) if rows else counts
-        main = used.index(arrangement.blocks[-1]) if rows else 0
+        main = used.index(arrangement.output) if rows else 0
         placement = Placement(
             devices=tuple(self._devices[number].id for number in used),
             layers=weighed.candidate.layers if used else 0,

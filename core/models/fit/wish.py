@@ -107,6 +107,11 @@ def check_wish(wish: PlacementWish, accelerators: Sequence[Device]) -> None:
     for rule in wish.rules:
         if rule.device not in known:
             raise UsageError(f"--override-tensor names the device {rule.device}; here are CPU{there and ', '}{there}.")
+        if wish.avoids_devices and rule.device not in MAIN_MEMORY:
+            raise UsageError(
+                f"--gpu-layers 0 leaves {rule.device} idle, and --override-tensor puts tensors there; leave out one of "
+                "them."
+            )
         try:
             re.compile(rule.pattern)
         except re.error as error:

@@ -179,6 +179,15 @@ def test_shares_divide_layers_as_llama_cpp_does() -> None:
     assert single.placement.devices == ("CUDA1",)
 
 
+def test_the_output_alone_may_be_divided_by_rows() -> None:
+    wish = PlacementWish(gpu_layers=1, split=SplitMode.ROW, main=1)
+    made = plan(SEVEN, HOST, card(24 * GIB), card(24 * GIB, 1), wish=wish)
+    assert (made.placed, made.placement.devices, made.placement.main) == (1, ("CUDA0", "CUDA1"), 1)
+    first, second = (share.parts.weights for share in made.on_devices)
+    assert first == pytest.approx(second, rel=0.001)
+    assert first + second == HEADERS[SEVEN].lay_out().head
+
+
 def test_tensors_lie_where_rules_put_them() -> None:
     rules = (TensorRule(r"blk\.[0-3]\.ffn_", ""), TensorRule(r"^output\.weight", ""))
     usual, ruled = (plan(SEVEN, HOST, card(24 * GIB), wish=PlacementWish(rules=each)) for each in ((), rules))
@@ -215,6 +224,7 @@ def test_what_is_loaded_beside_a_model_leaves_less_for_it() -> None:
         (PlacementWish(shares=(0,)), "must be zero or more, and not all of them zero"),
         (PlacementWish(rules=(TensorRule("exps", "CUDA7"),)), "names the device CUDA7; here are CPU, CUDA0"),
         (PlacementWish(rules=(TensorRule("(", ""),)), "cannot be read"),
+        (PlacementWish(0, rules=(TensorRule("exps", "CUDA0"),)), "--gpu-layers 0 leaves CUDA0 idle, and"),
     ],
 )
 def test_a_wish_that_cannot_be_is_refused_with_what_there_is(wish: PlacementWish, words: str) -> None:
