@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from core.contract.placement import HOST
 from core.devices.device import Device
-from core.models.fit.plan import count_reserve
 from core.serving.pool.eviction import choose_memory_limit
 from core.sizes import parse_size, split_sizes
 
@@ -21,10 +20,10 @@ class MemoryLimits(Struct, frozen=True):
     named: Mapping[str, str] = {}
 
     def limit_device(self, device: Device) -> int:
-        """Bytes of an accelerator: what was said, else all but what is left free there."""
+        """Bytes of an accelerator: what was said, else all of it. What is left free there is a part of them, which
+        planning keeps."""
         said = self.named.get(device.id.lower())
-        whole = max(0, device.total - count_reserve(device))
-        return whole if said is None else min(parse_size(said, device.total), whole)
+        return device.total if said is None else min(parse_size(said, device.total), device.total)
 
     def find_unknown(self, devices: Sequence[Device]) -> str:
         """A sentence on devices that are named and not here; empty where there are none."""

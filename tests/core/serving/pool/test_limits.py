@@ -3,7 +3,6 @@
 import pytest
 
 from core.devices.device import Backend, Device, DeviceKind
-from core.models.fit.plan import count_reserve
 from core.serving.pool.eviction import choose_memory_limit
 from core.serving.pool.limits import read_memory_limits
 
@@ -23,10 +22,10 @@ def test_devices_have_sizes_of_their_own() -> None:
     assert (limits.host, limits.limit_device(CARD)) == (24 * GIGA, 10 * GIGA)
     assert limits.find_unknown((HOST, CARD)) == ""
     assert read_memory_limits("cuda0=50%", 32 * GIGA).limit_device(CARD) == 6 * GIGA
-    # What is left free there is nobody's, whatever is said.
-    whole = 12 * GIGA - count_reserve(CARD)
-    assert read_memory_limits("12GB", 32 * GIGA).limit_device(CARD) == whole
-    assert read_memory_limits("CUDA0=100%", 32 * GIGA).limit_device(CARD) == whole
+    # What is left free there is subtracted by planning, once.
+    assert read_memory_limits("12GB", 32 * GIGA).limit_device(CARD) == 12 * GIGA
+    assert read_memory_limits("CUDA0=100%", 32 * GIGA).limit_device(CARD) == 12 * GIGA
+    assert read_memory_limits("CUDA0=40GB", 32 * GIGA).limit_device(CARD) == 12 * GIGA
 
 
 def test_a_device_that_is_not_here_is_told_with_those_that_are() -> None:
