@@ -163,7 +163,7 @@ class LibraryLooks:
         fingerprint = self._library.fingerprint(cards)
         if not anew and (self._last is None or self._last.fingerprint != fingerprint) and self.file is not None:
             self._last = load_kept(self.file, KeptLook)
-        if anew or self._last is None or self._last.view.lost or self._last.fingerprint != fingerprint:
+        if anew or self._last is None or self._last.fingerprint != fingerprint:
             self._last = KeptLook(fingerprint, self._library.look())
             if self.file is not None and not (self._last.view.problem or self._last.view.lost):
                 keep_value(self.file, self._last)

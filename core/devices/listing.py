@@ -28,7 +28,8 @@ FRESH_SECONDS: Final = 0.3
 REFRESH_SECONDS: Final = 2.0
 """How old the numbers may be that gauges show."""
 LOOK_SECONDS: Final = 10.0
-"""How old the numbers may be of a device that no driver tells of, and the library alone."""
+"""How old the numbers may be of a device that no driver tells of, and the library alone; and how long a server that
+did not answer is not asked again."""
 KEPT_FILE: Final = "devices.json"
 log = get_logger(__name__)
 
@@ -89,7 +90,7 @@ class DeviceLister:
             self._refreshing = False
 
     def _ask(self, stale: float) -> DeviceSurvey:
-        """`stale`: seconds after which the library is asked anew for what no driver tells of."""
+        """`stale`: seconds after which the library is asked anew for what no driver tells of, and for lost servers."""
         cards = tuple(card for driver in self._drivers for card in driver.read())
         hanging = [driver for driver in self._drivers if driver.hangs]
         host = describe_host()
@@ -106,7 +107,9 @@ class DeviceLister:
         told = {card.address for card in cards}
         told_by_none = (DeviceKind.CARD, DeviceKind.REMOTE)
         alone = [each for each in view.devices if each.kind in told_by_none and each.address not in told]
-        if alone and (first or time.monotonic() - self._looked > stale):
+        old = time.monotonic() - self._looked > stale
+        # The first look may have been kept from an earlier process, but for one that lost servers.
+        if (alone and (first or old)) or (view.lost and old):
             survey = match_devices(host, cards, self._looks.find(cards, anew=True), os.environ, problems)
             self._looked = time.monotonic()
         return survey

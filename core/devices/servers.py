@@ -5,21 +5,11 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from core.devices.endpoints import format_endpoint, read_endpoint
 from core.devices.ggml import GgmlLibrary
 
 CONNECT_SECONDS: Final = 3.0
 """That a server may take to be there."""
-
-
-def read_endpoint(text: str) -> tuple[str, int]:
-    """Host and port of `host:port`. Raises ValueError with a sentence for what is none."""
-    host, colon, port = text.strip().rpartition(":")
-    if not colon:
-        # The port that ggml-rpc-server takes by itself.
-        host, port = port, "50052"
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16 or not text.isprintable():
-        raise ValueError(f"{text!r} is no address of an RPC server; write HOST:PORT.")
-    return host, int(port)
 
 
 def add_server(library: GgmlLibrary, endpoint: str) -> None:
@@ -43,4 +33,4 @@ def add_server(library: GgmlLibrary, endpoint: str) -> None:
             f"The RPC server {endpoint} does not answer ({why}); start it there with `ggml-rpc-server -H ADDRESS -p "
             f"{port}`, or leave out --rpc."
         ) from error
-    library.add_server(f"{host}:{port}")
+    library.add_server(format_endpoint(endpoint))

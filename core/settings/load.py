@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from core.contract.declared import list_fields
 from core.contract.options import is_template_path
+from core.devices.endpoints import read_endpoint
 from core.errors import ConfigError
 from core.hosts import parse_host
 from core.settings.check import build_error, convert_values
@@ -167,7 +168,19 @@ def check_settings(values: Tree, source: str, *, strict: bool = True, order: lis
         parse_size("100%" if settings.cache.disk_size is None else settings.cache.disk_size, 1 << 60)
     except ValueError as error:
         raise build_error(source, f"{key}: {error}") from error
+    _check_rpc(settings, source)
     return settings
+
+
+def _check_rpc(settings: Settings, source: str) -> None:
+    """Raises ConfigError for what is no address of an RPC server."""
+    tables = [("model", settings.model), *((f"models.{name}", profile) for name, profile in settings.models.items())]
+    for table, wish in tables:
+        for endpoint in wish.rpc or ():
+            try:
+                read_endpoint(endpoint)
+            except ValueError as error:
+                raise build_error(source, f"{table}.rpc: {error}") from error
 
 
 def _checked(server: ServerSettings, source: str) -> ServerSettings:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from core.contract.placement import Placement, SplitMode
 from core.devices.device import Backend, Device, DeviceKind
+from core.devices.endpoints import format_endpoint
 from core.models.fit.bandwidth import find_bandwidth
 from core.models.fit.parts import Parts, Setup, count_draw_bytes, count_kept_bytes, count_pass_bytes, count_passes
 from core.models.fit.placing import HOST_INDEX, Arrangement, Companions, find_ruled, place_parts
@@ -393,8 +394,9 @@ def _divide(layers: int, group: Sequence[int], shares: Sequence[float]) -> list[
 
 
 def list_reachable(devices: Sequence[Device], servers: Sequence[str] | None) -> tuple[Device, ...]:
-    """The devices that a model may lie on: of servers' those that its options name."""
-    named = tuple(f"[{server}]" for server in servers or ())
+    """The devices that a model may lie on: of servers' those that its options name. Raises ValueError for a name that
+    is no server's address."""
+    named = tuple(f"[{format_endpoint(server)}]" for server in servers or ())
     return tuple(
         device
         for device in devices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import LoadOptions
 from core.contract.placement import HOST
+from core.devices.device import Device, DeviceKind
 from core.devices.listing import list_devices
 from core.errors import ArtifactError, LoadFailed, UsageError
 from core.hardware import describe_machine
@@ -62,7 +63,14 @@ def plan_options(engine: Engine, artifact: Artifact, options: LoadOptions, draft
         # Loading says what is wrong with it.
         return PlannedLoad(options)
     limits = dict(options.device_memory) | ({} if options.memory is None else {HOST: options.memory})
-    devices = list_limited(list_reachable(list_devices(), options.rpc), limits)
+    reached = list_reachable(list_devices(), options.rpc)
+    if options.gpu_layers != 0 and not all(_lends(server, reached) for server in options.rpc or ()):
+        # The engine says why, and would say nothing where no part of the model is to lie there.
+        engine.measure_free(options)
+        raise LoadFailed(
+            artifact.name, f"An RPC server did not answer a moment ago; load {artifact.name} again in some seconds."
+        )
+    devices = list_limited(reached, limits)
     features = describe_machine().features
     adapters = sum(Path(lora.path).stat().st_size for lora in options.adapters if Path(lora.path).is_file())
     companions = Companions(draft=draft, adapters=adapters)
@@ -115,6 +123,11 @@ def describe_correction(planned: PlannedLoad, verdict: PlacementVerdict) -> tupl
 def has_other_memory(one: LoadOptions, other: LoadOptions) -> bool:
     """Whether more than threads differs."""
     return replace(one, threads=None, batch_threads=None) != replace(other, threads=None, batch_threads=None)
+
+
+def _lends(server: str, devices: Sequence[Device]) -> bool:
+    """Whether one of the devices is an RPC server's."""
+    return any(device.kind is DeviceKind.REMOTE for device in list_reachable(devices, (server,)))
 
 
 def _measure_free(options: LoadOptions) -> Mapping[str, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from core.devices.device import Backend, Device, DeviceKind
-from core.devices.library import LlamaLibrary
-from core.devices.listing import DeviceLister, has_accelerator, list_devices
+from core.devices.library import LibraryView, LlamaLibrary
+from core.devices.listing import LOOK_SECONDS, DeviceLister, list_devices
 from core.hardware import describe_machine
 from tests.fakes.devices import GIB, FakeGgmlDevice, build_ggml
 
@@ -74,18 +74,26 @@ def test_where_a_driver_hangs_the_library_is_not_asked(tmp_path: Path, monkeypat
     assert survey.problems[-1] == "llama.cpp was not asked for its devices, so models run on the processor."
 
 
-def test_whether_there_is_an_accelerator_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[Device] = []
+class LosingLibrary(LlamaLibrary):
+    """One of whose servers does not answer."""
 
-    def look() -> tuple[Device, ...]:
-        looks.append(Device("a card", DeviceKind.CARD, 1, 1))
-        return tuple(looks)
+    looks = 0
 
-    monkeypatch.setattr("core.devices.listing.list_devices", look)
-    has_accelerator.cache_clear()
-    try:
-        assert has_accelerator()
-        assert has_accelerator()
-    finally:
-        has_accelerator.cache_clear()
-    assert len(looks) == 1
+    def look(self) -> LibraryView:
+        self.looks += 1
+        return LibraryView(backends=("CPU",), lost=("The RPC server box:1 does not answer.",))
+
+
+def test_a_server_that_does_not_answer_is_asked_again_after_a_while_and_not_by_gauges(tmp_path: Path) -> None:
+    library = LosingLibrary(build_ggml(tmp_path, (CUDA,)))
+    lister = DeviceLister([], library)
+    for _ in range(2):
+        lister._taken = float("-inf")
+        assert lister.survey().problems == ("The RPC server box:1 does not answer.",)
+    assert library.looks == 1
+    lister._looked -= LOOK_SECONDS + 1
+    lister._refresh()
+    assert library.looks == 1
+    lister._taken = float("-inf")
+    lister.survey()
+    assert library.looks == 2

@@ -248,6 +248,10 @@ MISTAKES = {
     "no tables of models": ('models = ["qwen"]\n', r"models: expected an object, got a list\."),
     "nameless model": ('[models.""]\n', r"models has an entry without a name; give it one\."),
     "size": ('[pool]\nmemory_limit = "much"\n', r"pool\.memory_limit: 'much' is no size; write it as 12GB"),
+    "server of devices": (
+        '[models.qwen]\nrpc = ["box", "box:x"]\n',
+        r"models\.qwen\.rpc: 'box:x' is no address of an RPC server; write HOST:PORT\.",
+    ),
     "strategy": (
         '[route]\nstrategy = "best"\n',
         r"route\.strategy: 'best' is none of complexity, cheapest-that-fits, round-robin\.",

@@ -10,7 +10,15 @@ from core.devices.device import Backend, Device, DeviceKind
 from core.errors import UsageError
 from core.models.fit.parts import Setup, add_parts, count_passes
 from core.models.fit.placing import Arrangement, Companions, estimate_parts, keep_on_host, place_parts
-from core.models.fit.plan import CONTEXT_BYTES, PASS_BYTES, LoadPlan, list_limited, order_accelerators, plan_placement
+from core.models.fit.plan import (
+    CONTEXT_BYTES,
+    PASS_BYTES,
+    LoadPlan,
+    list_limited,
+    list_reachable,
+    order_accelerators,
+    plan_placement,
+)
 from core.models.fit.plan_words import describe_place, describe_plan
 from core.models.fit.wish import PlacementWish
 from core.models.formats.layout import divide_weights
@@ -254,6 +262,14 @@ def test_a_plan_says_in_one_line_what_it_did_and_why() -> None:
 def test_no_more_of_a_device_is_planned_with_than_may_be_taken() -> None:
     limited = list_limited([HOST, card(24 * GIB)], {"CUDA0": 6 * GIB})
     assert plan(SEVEN, *limited).placed == plan(SEVEN, HOST, card(6 * GIB)).placed
+
+
+def test_devices_of_a_server_are_reached_by_its_address_with_and_without_a_port() -> None:
+    far = Device("far", DeviceKind.REMOTE, 8 * GIB, 8 * GIB, "RPC0[box:50052]", Backend.RPC)
+    for servers in (None, ("other",), ("box:50053",)):
+        assert list_reachable([HOST, far], servers) == (HOST,)
+    for servers in (("box",), ("other", "box:50052")):
+        assert list_reachable([HOST, far], servers) == (HOST, far)
 
 
 def test_parts_that_no_file_tells_of_lie_in_the_layers_that_are_unknown() -> None:

@@ -163,6 +163,16 @@ def test_more_layers_than_the_model_has_are_all_and_told(monkeypatch: pytest.Mon
     )
 
 
+def test_a_server_that_lends_no_device_is_told_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader, engine = crowd(tmp_path, LoadOptions(rpc=("box:1",)))
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE,))
+    with pytest.raises(LoadFailed, match=r"cannot use RPC servers: build llama-cpp-python with -DGGML_RPC=on"):
+        loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    assert engine.asked == []
+
+
 def test_a_servers_devices_are_for_models_that_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lent = Device("box:1", DeviceKind.REMOTE, 8 << 30, 8 << 30, "RPC0[box:1]", Backend.RPC)
     monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, lent))
