@@ -100,6 +100,7 @@ class Workbench:
             cache,
             announce,
             lambda name: store.resolve(store.read_own(settings.source(name))),
+            store.records.correction,
         )
         self._prefixes = open_prefixes(settings, self.folders)
         self._trials = FormTrials()

@@ -22,10 +22,11 @@ from core.errors import ArtifactError, BenchtopError, UsageError
 from core.hardware import describe_machine
 from core.models.catalog import Catalog, Task, load_builtin_catalog
 from core.models.downloads.manager import Downloads
+from core.models.fit.adapters import measure_adapters
 from core.models.fit.estimate import Judged, find_largest_context, judge_fit
 from core.models.fit.mtp import choose_mtp
 from core.models.fit.parts import Setup
-from core.models.fit.placing import estimate_parts
+from core.models.fit.placing import Companions, estimate_parts
 from core.models.fit.plan import Correction, list_limited, list_reachable, plan_placement
 from core.models.fit.rates import DeviceRates
 from core.models.fit.records import FitRecord, FitRecords
@@ -207,15 +208,15 @@ class Store:
         """Whether a model fits with the options of the settings, but for the context and KV type that are given.
 
         `memory` is the devices' as measured before, for a caller that judges many models. Quick: of the disk it reads
-        only the records of earlier loads.
+        only the records of earlier loads, and how large adapters are.
         """
         options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
         options = replace(options, mtp=choose_mtp(header, options, self._settings.model.draft))
         there = _list_usable(header, options, memory or list_devices())
         wish, problem = _find_wish(options, there)
-        correct = self._correction(header)
-        setup = _choose_setup(header, options, there, wish, correct)
-        fit = judge_fit(header, setup, there, correct, wish)
+        correct, companions = self._correction(header), Companions(adapters=measure_adapters(options))
+        setup = _choose_setup(header, options, there, wish, correct, companions)
+        fit = judge_fit(header, setup, there, correct, wish, companions)
         if problem:
             fit = replace(fit, notes=(problem, *fit.notes))
         formats = load_formats()
@@ -224,7 +225,8 @@ class Store:
         if said := conflict or (options.cache_type.caution if known and known.takes_kv_types else ""):
             fit = replace(fit, notes=(said, *fit.notes))
         speed = estimate_speed(header, fit.plan, self.rates.find(there))
-        return Judged(header, setup, fit, find_largest_context(header, setup, there, correct, wish), speed)
+        largest = find_largest_context(header, setup, there, correct, wish, companions)
+        return Judged(header, setup, fit, largest, speed)
 
     def expect(
         self,
@@ -253,9 +255,9 @@ class Store:
         there = list_limited(_list_usable(header, options, devices or list_devices()), {HOST: memory})
         # Loading says what is wrong with a wish.
         wish, _ = _find_wish(options, there)
-        correct = self._correction(header)
-        setup = _choose_setup(header, options, there, wish, correct)
-        plan = plan_placement(header, setup, there, wish, correct=correct)
+        correct, companions = self._correction(header), Companions(adapters=measure_adapters(options))
+        setup = _choose_setup(header, options, there, wish, correct, companions)
+        plan = plan_placement(header, setup, there, wish, companions=companions, correct=correct)
         return {share.device.id: share.parts.loaded for share in plan.shares}
 
     def expect_kind(
@@ -365,10 +367,15 @@ def _find_wish(options: LoadOptions, devices: Sequence[Device]) -> tuple[Placeme
 
 
 def _choose_setup(
-    header: Header, options: LoadOptions, devices: Sequence[Device], wish: PlacementWish, correct: Correction
+    header: Header,
+    options: LoadOptions,
+    devices: Sequence[Device],
+    wish: PlacementWish,
+    correct: Correction,
+    companions: Companions,
 ) -> Setup:
     features = describe_machine().features
-    room = find_kv_room(header, options, devices, features, wish, correct=correct)
+    room = find_kv_room(header, options, devices, features, wish, companions=companions, correct=correct)
     return _adjust_setup(header, choose_setup(header, options, room, features))
 
 

@@ -78,13 +78,15 @@ def find_largest_context(
     devices: Sequence[Device],
     correct: Correction = leave_uncorrected,
     wish: PlacementWish = PlacementWish(),
+    companions: Companions = Companions(),
 ) -> int | None:
     """The most tokens a request may hold so that the model still fits, and not only just; at most what it was trained
     on. None where no context fits, `setup.context` has no say."""
     most = header.trained_context or setup.context
 
     def fits(context: int) -> bool:
-        return judge_fit(header, replace(setup, context=context), devices, correct, wish).verdict is Verdict.FITS
+        judged = judge_fit(header, replace(setup, context=context), devices, correct, wish, companions)
+        return judged.verdict is Verdict.FITS
 
     if fits(most):
         return most

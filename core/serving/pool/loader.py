@@ -27,6 +27,7 @@ from core.errors import (
     UsageError,
 )
 from core.models.fit.mtp import choose_mtp
+from core.models.fit.plan import Correction, leave_uncorrected
 from core.models.formats.detect import find_newest_write, fingerprint_model
 from core.models.formats.parts import list_parts
 from core.models.formats.read import read_header
@@ -68,8 +69,10 @@ class ModelLoader:
         cache: Path,
         announce: Callable[[str], None],
         find: Find = resolve_own,
+        corrections: Callable[[str], Correction] = lambda _: leave_uncorrected,
     ) -> None:
-        """`find` gives the files of the draft model that a model's settings name."""
+        """`find` gives the files of the draft model that a model's settings name; `corrections`, what earlier loads
+        with an engine of this name have taught of estimates."""
         self._settings = settings
         self._engines = engines
         self._prober = prober
@@ -77,6 +80,7 @@ class ModelLoader:
         self._cache = cache
         self._announce = announce
         self._find = find
+        self._corrections = corrections
         self._skip = threading.Event()
         """Somebody waits for a model and wants no more measured."""
         self._placements = PlacementTrials(cache / "placements", settings.probe.timeout)
@@ -213,7 +217,11 @@ class ModelLoader:
     def _plan(self, candidates: Sequence[Candidate], options: LoadOptions, draft: int = 0) -> PlannedLoad:
         """For the first engine that can place a model. Raises LoadFailed for a wish that cannot be met here."""
         first = next((each for each in candidates if isinstance(each.engine, Places)), None)
-        return PlannedLoad(options) if first is None else plan_options(first.engine, first.artifact, options, draft)
+        return PlannedLoad(options) if first is None else self._plan_for(first, options, draft)
+
+    def _plan_for(self, candidate: Candidate, options: LoadOptions, draft: int) -> PlannedLoad:
+        correct = self._corrections(candidate.engine.name)
+        return plan_options(candidate.engine, candidate.artifact, options, draft, correct)
 
     def _load_draft(
         self,
@@ -283,7 +291,7 @@ class ModelLoader:
     ) -> LoadedModel:
         """Planned, verified and loaded; planned once more where memory was short in the end. `draft`: bytes of a model
         that will be loaded beside it."""
-        planned = plan_options(candidate.engine, candidate.artifact, options, draft)
+        planned = self._plan_for(candidate, options, draft)
         try:
             return self._load_planned(candidate, planned, stop, tell, fresh=fresh)
         except MemoryShort as error:
@@ -291,7 +299,7 @@ class ModelLoader:
                 raise
             log.warning("planned anew", model=candidate.artifact.name, engine=candidate.engine.name, why=str(error))
             tell("planning anew: memory was short")
-            planned = plan_options(candidate.engine, candidate.artifact, options, draft)
+            planned = self._plan_for(candidate, options, draft)
             loaded = self._load_planned(candidate, planned, stop, tell, fresh=False)
             note = (
                 f"Memory was short at first, as when other programs take some, so its place was planned anew: {error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,8 +17,9 @@ from core.devices.device import Device, DeviceKind
 from core.devices.listing import list_devices
 from core.errors import ArtifactError, LoadFailed, UsageError
 from core.hardware import describe_machine
+from core.models.fit.adapters import measure_adapters
 from core.models.fit.placing import Companions
-from core.models.fit.plan import LoadPlan, list_limited, list_reachable
+from core.models.fit.plan import Correction, LoadPlan, leave_uncorrected, list_limited, list_reachable
 from core.models.fit.plan_words import describe_plan
 from core.models.fit.setup import plan_load
 from core.models.fit.wish import read_wish
@@ -52,7 +52,13 @@ class PlannedLoad(Struct, frozen=True):
         return (more, describe_plan(self.plan))
 
 
-def plan_options(engine: Engine, artifact: Artifact, options: LoadOptions, draft: int = 0) -> PlannedLoad:
+def plan_options(
+    engine: Engine,
+    artifact: Artifact,
+    options: LoadOptions,
+    draft: int = 0,
+    correct: Correction = leave_uncorrected,
+) -> PlannedLoad:
     """Plan where a model lies with these options, for the devices as they are now. `draft`: bytes of a draft model
     that is loaded beside it. Blocks. Raises LoadFailed for a wish that cannot be met here."""
     if not isinstance(engine, Places):
@@ -72,11 +78,10 @@ def plan_options(engine: Engine, artifact: Artifact, options: LoadOptions, draft
         )
     devices = list_limited(reached, limits)
     features = describe_machine().features
-    adapters = sum(Path(lora.path).stat().st_size for lora in options.adapters if Path(lora.path).is_file())
-    companions = Companions(draft=draft, adapters=adapters)
+    companions = Companions(draft=draft, adapters=measure_adapters(options))
     try:
         wish = read_wish(options)
-        plan = plan_load(header, options, devices, features, wish, companions=companions)
+        plan = plan_load(header, options, devices, features, wish, companions=companions, correct=correct)
     except UsageError as error:
         raise LoadFailed(artifact.name, str(error)) from error
     # What lies with the host is sized when its weights are there.

@@ -87,6 +87,18 @@ def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(st
     assert store.expect(GUIDE, profile, 1 << 40, larger)[HOST] > store.expect(GUIDE, profile, 1 << 40)[HOST]
 
 
+def test_adapters_are_a_part_of_what_a_model_takes(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "adapter.gguf").write_bytes(bytes(5000))
+    options = LoadOptions(ctx_size=256, slots=1, loras=(str(tmp_path / "adapter.gguf"), str(tmp_path / "not there")))
+    adapted = Store(Settings(), folders_in(tmp_path), Engines({"llamacpp": LOCATION}), options)
+    plain = Store(Settings(), folders_in(tmp_path), Engines({"llamacpp": LOCATION}), replace(options, loras=()))
+    header = plain.header(GUIDE)
+    added = adapted.judge(header).fit.parts.needed - plain.judge(header).fit.parts.needed
+    assert added == 5000
+    more, less = (sum(each.expect(GUIDE, Profile(), 1 << 40).values()) for each in (adapted, plain))
+    assert more - less == 5000
+
+
 def test_fit_is_judged_for_the_context_and_type_that_are_asked_for(store: Store) -> None:
     header = store.header(GUIDE)
     usual = store.judge(header, context=1024)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.models import Embedder, Reranker, TokenModel
@@ -14,6 +15,7 @@ from core.devices.device import Backend, Device, DeviceKind
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import ENGINES, Engines
 from core.errors import LoadFailed, MemoryShort
+from core.models.fit.plan import Correction, leave_uncorrected
 from core.models.resolve import resolve_own
 from core.serving.pool import planning
 from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
@@ -171,6 +173,29 @@ def test_a_server_that_lends_no_device_is_told_and_not_passed_over(
     with pytest.raises(LoadFailed, match=r"cannot use RPC servers: build llama-cpp-python with -DGGML_RPC=on"):
         loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
     assert engine.asked == []
+
+
+def test_plans_are_made_with_what_earlier_loads_have_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE,))
+    taught: list[str] = []
+
+    def correct(name: str) -> Correction:
+        taught.append(name)
+        return lambda parts: replace(parts, overhead=64 << 30)
+
+    engines = Engines({"llamacpp": f"{__name__}:Crowded"})
+    settings = Settings(probe=ProbeSettings(enabled=False))
+    arguments = (settings, engines, Noting(tmp_path), LoadOptions(), tmp_path, lambda _: None)
+    ModelLoader(*arguments, corrections=correct).load(GUIDE, threading.Event(), lambda _: None, SMALL).model.shutdown()
+    assert set(taught) == {"llamacpp"}
+    plain, corrected = (
+        planning.plan_options(Crowded(), GUIDE, LoadOptions(), correct=each)
+        for each in (leave_uncorrected, correct(""))
+    )
+    assert plain.plan is not None
+    assert corrected.plan is not None
+    assert plain.plan.fits
+    assert not corrected.plan.fits
 
 
 def test_a_servers_devices_are_for_models_that_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
