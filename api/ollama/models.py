@@ -23,7 +23,6 @@ from api.ollama.replies import ModelDetails, RunningList, RunningModel, ShownMod
 from api.ollama.wire import OllamaDelete, OllamaShow
 from api.ollama.writer import write_time
 from core.contract.artifact import Artifact
-from core.devices.listing import has_accelerator
 from core.errors import ArtifactError, DownloadError, ModelNotFound, UsageError
 from core.models.library.file_facts import FactShelf, FileFacts
 from core.models.library.scan import LibraryEntry
@@ -174,24 +173,23 @@ def _describe_running(
     shelf: FactShelf, there: Sequence[tuple[ModelSnapshot, Member]], now: float
 ) -> list[RunningModel]:
     """Touches the disk."""
-    return [_describe_loaded(shelf, model, member.artifact, now) for model, member in there]
+    return [_describe_loaded(shelf, model, member, now) for model, member in there]
 
 
-def _describe_loaded(shelf: FactShelf, model: ModelSnapshot, artifact: Artifact, now: float) -> RunningModel:
-    facts = shelf.examine(artifact)
+def _describe_loaded(shelf: FactShelf, model: ModelSnapshot, member: Member, now: float) -> RunningModel:
+    facts = shelf.examine(member.artifact)
     stays = model.pinned or math.isinf(model.idle_limit)
     left = FOREVER_SECONDS if stays else max(0.0, model.idle_limit - (0.0 if model.in_use else model.idle))
-    size = model.resident or model.weight_bytes
+    on_devices = sum(member.elsewhere.values()) if member.measured else 0
     shown = show_name(model.name)
     return RunningModel(
         name=shown,
         model=shown,
-        size=size,
+        size=model.resident + on_devices or model.weight_bytes,
         digest=facts.digest,
-        details=describe_details(artifact.format, facts, model),
+        details=describe_details(member.artifact.format, facts, model),
         expires_at=write_time(now + left),
-        # Engines tell no parts: where there is an accelerator, they put all that they can there.
-        size_vram=size if has_accelerator() else 0,
+        size_vram=on_devices,
         context_length=model.context or 0,
     )
 

@@ -122,12 +122,6 @@ def list_devices() -> tuple[Device, ...]:
 
 
 @cache
-def has_accelerator() -> bool:
-    """Whether models may lie in other memory than the host's. Blocks as `list_devices`, once."""
-    return any(device.is_accelerator for device in list_devices())
-
-
-@cache
 def open_lister() -> DeviceLister:
     """The one of this process: drivers are opened once in a process."""
     drivers: tuple[Driver, ...] = (AppleDriver(),) if sys.platform == "darwin" else (NvmlDriver(),)

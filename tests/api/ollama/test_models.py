@@ -137,6 +137,15 @@ async def test_the_models_in_memory_are_told_with_their_end(shelf: Served) -> No
     assert datetime.fromisoformat(guide["expires_at"]) > datetime.now(UTC) + timedelta(days=40_000)
 
 
+async def test_what_a_model_has_of_accelerators_is_a_part_of_its_size(shelf: Served) -> None:
+    await generate(shelf, model="guide", options={"num_predict": 1})
+    before = (await running(shelf))["guide:latest"]
+    member = next(each for each in shelf.workbench.models.members if each.name == "guide")
+    member.elsewhere = {"CUDA0": 300, "CUDA1": 100}
+    after = (await running(shelf))["guide:latest"]
+    assert (after["size"] - before["size"], after["size_vram"] - before["size_vram"]) == (400, 400)
+
+
 @pytest.mark.parametrize(("path", "empty"), [("/api/chat", {"messages": []}), ("/api/generate", {})])
 async def test_without_a_question_a_model_is_loaded_kept_and_unloaded(
     pair: Served, path: str, empty: dict[str, Any]
