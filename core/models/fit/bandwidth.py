@@ -1,9 +1,8 @@
 """How fast memories are by their makers' data sheets: decoding a token reads all the weights it uses once, so this
 bounds how many come in a second.
 
-The numbers are those of the makers' own pages of their products, in GB/s: nvidia.com, amd.com and intel.com for cards,
-support.apple.com (technical specifications) for Macs. Of chips that are sold with memories of several widths under one
-name it is the narrowest.
+The numbers are those of the makers' data sheets, in GB/s. Of chips that are sold with several memories under one name
+it is that of the fastest, since what is told by it is a bound.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ CHIPS_GIGABYTES: Final[dict[str, float]] = {
     "tesla p100": 732,
     "tesla p40": 346,
     "rtx pro 6000 blackwell": 1792,
+    "rtx pro 6000 blackwell max-q": 1792,
+    "rtx pro 6000 blackwell server": 1597,
     "rtx 6000 ada": 960,
     "rtx 5000 ada": 576,
     "rtx 4000 ada": 360,
@@ -61,18 +62,20 @@ CHIPS_GIGABYTES: Final[dict[str, float]] = {
     "rtx 3090 ti": 1008,
     "rtx 3090": 936,
     "rtx 3080 ti": 912,
-    "rtx 3080": 760,
+    "rtx 3080": 912,
     "rtx 3070 ti": 608,
     "rtx 3070": 448,
-    "rtx 3060 ti": 448,
+    "rtx 3060 ti": 608,
     "rtx 3060": 360,
     "rtx 3050": 224,
     "rtx 2080 ti": 616,
+    "rtx 2080 super": 496,
     "rtx 2080": 448,
     "rtx 2070": 448,
+    "rtx 2060 super": 448,
     "rtx 2060": 336,
     "gtx 1080 ti": 484,
-    "gtx 1080": 320,
+    "gtx 1080": 352,
     "gtx 1070": 256,
     "rtx 4090 laptop": 576,
     "rtx 4080 laptop": 432,
@@ -95,10 +98,11 @@ CHIPS_GIGABYTES: Final[dict[str, float]] = {
     "rx 6800 xt": 512,
     "rx 6800": 512,
     "rx 6700 xt": 384,
+    "rx 6600 xt": 256,
     "rx 6600": 224,
     "radeon 8060s": 256,
     # Intel
-    "arc a770": 512,
+    "arc a770": 560,
     "arc a750": 512,
     "arc b580": 456,
     "arc b570": 380,
@@ -113,11 +117,11 @@ CHIPS_GIGABYTES: Final[dict[str, float]] = {
     "apple m2 ultra": 800,
     "apple m3": 100,
     "apple m3 pro": 150,
-    "apple m3 max": 300,
+    "apple m3 max": 400,
     "apple m3 ultra": 819,
     "apple m4": 120,
     "apple m4 pro": 273,
-    "apple m4 max": 410,
+    "apple m4 max": 546,
 }
 """By a part of the names that drivers give them, in small letters."""
 PORTABLE: Final = re.compile(r"laptop|mobile|max-q")

@@ -6,7 +6,7 @@ measured what a device really gave, by the same count of bytes, it is an estimat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -14,8 +14,10 @@ from msgspec import Struct
 
 from core.devices.device import Device
 from core.models.fit.bandwidth import GIGA_BYTES, HOST_GIGABYTES, find_bandwidth
-from core.models.fit.plan import LoadPlan
+from core.models.fit.placing import find_ruled, sum_ruled
+from core.models.fit.plan import DeviceShare, LoadPlan
 from core.models.formats.header import Header
+from core.models.formats.layout import Block
 
 USUAL_TOKENS: Final = 2_048
 """Of the conversation behind which a token is decoded, at most."""
@@ -75,30 +77,33 @@ def count_read_bytes(header: Header, plan: LoadPlan) -> tuple[int, ...]:
     and values before it."""
     layout = header.lay_out(mtp=plan.setup.mtp)
     used = header.experts_used / header.experts if header.experts else 1.0
-    experts = sum(block.experts for block in layout.blocks)
+    numbers = {share.device.id: number for number, share in enumerate(plan.shares)}
+    rules = [(rule.pattern, numbers[rule.device]) for rule in plan.placement.rules if rule.device in numbers]
+    ruled = sum_ruled(find_ruled(header, rules), len(layout.blocks))
+    moved = ruled[-1].blocks if ruled else (Block(),) * len(layout.blocks)
+    unmoved = [block.experts - apart.experts for block, apart in zip(layout.blocks, moved, strict=True)]
     kv = header.kv_bytes(min(plan.setup.context, USUAL_TOKENS), plan.setup.kv, windowed=True)
     kept = sum(share.parts.kv for share in plan.shares)
     found = []
-    for share in plan.shares:
-        on_host = not share.device.is_accelerator
+    for number, share in enumerate(plan.shares):
         weights = share.parts.weights
-        if on_host:
+        if not share.device.is_accelerator:
             # Of the embeddings only a row is read, unless they are the head as well.
             here = not plan.placed
             weights -= layout.input - (layout.tied if here else 0)
-        resting = _count_experts(plan, layout_experts=[block.experts for block in layout.blocks], on_host=on_host)
-        weights -= round(resting * (1 - used)) if experts else 0
+        experts = _count_experts(plan, unmoved, share)
+        experts += sum(block.experts for block in ruled[number].blocks) if number in ruled else 0
+        weights -= round(experts * (1 - used))
         found.append(max(0, weights) + (round(kv * share.parts.kv / kept) if kept else 0))
     return tuple(found)
 
 
-def _count_experts(plan: LoadPlan, layout_experts: list[int], *, on_host: bool) -> int:
-    """Bytes of experts on the host; or on the devices, each of which has its part by its layers."""
-    first = plan.layers - plan.placed
-    kept = max(first, plan.placement.expert_layers)
-    if on_host:
-        return sum(layout_experts[:kept])
-    return sum(layout_experts[kept:]) // max(1, sum(share.layers > 0 for share in plan.on_devices))
+def _count_experts(plan: LoadPlan, experts: Sequence[int], share: DeviceShare) -> int:
+    """Bytes of the `experts` of each layer that lie with it, on one device: each that has layers has its part."""
+    kept = max(plan.layers - plan.placed, plan.placement.expert_layers)
+    if not share.device.is_accelerator:
+        return sum(experts[:kept])
+    return sum(experts[kept:]) // sum(each.layers > 0 for each in plan.on_devices) if share.layers else 0
 
 
 def _weaker(one: SpeedBasis, other: SpeedBasis) -> SpeedBasis:

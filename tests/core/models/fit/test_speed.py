@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from core.contract.placement import TensorRule
 from core.devices.device import Backend, Device, DeviceKind
 from core.errors import UsageError
 from core.models.fit.bandwidth import find_bandwidth
@@ -28,7 +29,7 @@ def plan(shape: ModelShape, free: int, name: str = "NVIDIA GeForce RTX 3060") ->
     ("name", "gigabytes"),
     [
         ("NVIDIA GeForce RTX 3060", 360),
-        ("NVIDIA GeForce RTX 3060 Ti", 448),
+        ("NVIDIA GeForce RTX 3060 Ti", 608),
         ("NVIDIA GeForce RTX 4070 Laptop GPU", 256),
         ("NVIDIA GeForce RTX 4070 Ti SUPER", 672),
         ("NVIDIA GeForce RTX 2070 with Max-Q Design", 0),
@@ -36,6 +37,8 @@ def plan(shape: ModelShape, free: int, name: str = "NVIDIA GeForce RTX 3060") ->
         ("NVIDIA H200", 4800),
         ("AMD Radeon RX 7900 XTX", 960),
         ("Intel(R) Arc(TM) B580 Graphics", 456),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 1792),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 1597),
         ("Apple M2 Max", 400),
         ("Apple M2", 100),
         ("NVIDIA L40S", 864),
@@ -65,6 +68,19 @@ def test_of_experts_a_token_reads_those_that_it_uses() -> None:
     assert card == pytest.approx(parts.weights + parts.kv - experts * (1 - 8 / 128), rel=0.001)
     some = plan(MIXED, 12 * GIB)
     assert sum(count_read_bytes(header, some)) == pytest.approx(card, rel=0.02)
+
+
+def test_experts_that_a_rule_puts_elsewhere_are_read_there_as_few_as_are_used() -> None:
+    header = make_header(MIXED)
+    wish = PlacementWish(rules=(TensorRule("exps", ""),))
+    card = Device("NVIDIA GeForce RTX 3060", DeviceKind.CARD, 48 * GIB, 40 * GIB, "CUDA0", Backend.CUDA)
+    alone, ruled = (
+        count_read_bytes(header, plan_placement(header, Setup(2048, slots=1), (HOST, card), each))
+        for each in (PlacementWish(), wish)
+    )
+    experts = sum(block.experts for block in header.lay_out().blocks)
+    assert ruled[0] == pytest.approx(experts * 8 / 128, rel=0.001)
+    assert sum(ruled) == pytest.approx(sum(alone), rel=0.001)
 
 
 def test_the_slower_memory_decides_and_its_basis_is_told() -> None:
