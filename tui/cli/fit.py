@@ -9,7 +9,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from core.contract.options import KvType, LoadSettings
 from core.devices.device import Device
 from core.devices.listing import describe_host, list_devices
 from core.errors import UsageError
@@ -77,14 +76,7 @@ def run_fit(given: Arguments) -> int:
     if given.card is not None and not given.vram:
         raise UsageError("--card says what the cards of another machine are; give their memory with --vram as well.")
     devices = read_devices(given.vram, given.ram, given.card) if elsewhere else list_devices()
-    kv = LoadSettings(kv_type=settings.model.kv_type).kv_type
-    offers = list_own_offers(
-        store,
-        store.read_own(settings.source(given.model)),
-        given.context,
-        kv if isinstance(kv, KvType) else None,
-        devices,
-    )
+    offers = list_own_offers(store, store.read_own(settings.source(given.model)), given.context, memory=devices)
     if given.json:
         write_json([describe_offer(offer) for offer in offers])
         return 0

@@ -16,9 +16,8 @@ from core.devices.ggml import GgmlDevice, GgmlLibrary
 from core.devices.library import find_library_folder
 from core.devices.servers import add_server
 from core.errors import LoadFailed
+from core.models.formats.layout import EXPERTS
 
-EXPERTS: Final = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
-"""The tensors of experts, as llama.cpp's own options name them (LLM_FFN_EXPS_REGEX in common.h)."""
 MODES: Final[Mapping[SplitMode, int]] = {
     SplitMode.NONE: native.LLAMA_SPLIT_MODE_NONE,
     SplitMode.LAYER: native.LLAMA_SPLIT_MODE_LAYER,
@@ -147,7 +146,7 @@ def list_rules(placement: Placement) -> Iterator[TensorRule]:
     yield from placement.rules
     if placement.expert_layers:
         blocks = "|".join(map(str, range(placement.expert_layers)))
-        yield TensorRule(rf"blk\.({blocks}){EXPERTS}", HOST)
+        yield TensorRule(rf"blk\.({blocks}){EXPERTS.pattern}", HOST)
 
 
 def list_named(placement: Placement) -> tuple[str, ...]:

@@ -37,11 +37,9 @@ def describe_model(
     token_bytes = _kv_by_header(artifact, options) if told else _kv_bytes(model, metadata, kv_type)
     weights = native.llama_model_size(model) - _unloaded_bytes(artifact, metadata, options)
     trained = native.llama_model_n_ctx_train(model)
-    room, bounded = measure_available_memory(), options
-    if options.kv_room is not None:
-        # What the model may take of main memory says nothing of the memory where its KV cache lies.
-        room, bounded = options.kv_room, replace(options, memory=None)
-    sizes = choose_sizes(bounded, trained, token_bytes, room, weights=weights, residents=residents)
+    sizes = choose_sizes(
+        options, trained, token_bytes, measure_available_memory(), weights=weights, residents=residents
+    )
     templates = choose_templates(metadata.templates(), options.chat_template, artifact.name)
     return ModelSpec(
         architecture=architecture,

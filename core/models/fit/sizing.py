@@ -80,6 +80,7 @@ def choose_sizes(
     for each, and could not share a part of it.
     """
     if options.kv_room is not None:
+        # What the model may take of main memory says nothing of the memory where its KV cache lies.
         available = options.kv_room
     elif options.memory is not None:
         available = min(available, max(0, options.memory - weights))

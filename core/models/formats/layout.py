@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 BLOCK: Final = re.compile(r"blk\.(\d+)\.")
 EXPERTS: Final = re.compile(r"\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps")
-"""As `--cpu-moe` of llama.cpp tells them; experts that all tokens share are no part of it."""
+"""As `--cpu-moe` of llama.cpp tells them (LLM_FFN_EXPS_REGEX in its common.h), which reads this pattern too; experts
+that all tokens share are no part of it."""
 FEED_FORWARD: Final = re.compile(r"\.ffn_(?!norm)")
 INPUT: Final = ("token_embd.", "token_embd_norm", "position_embd", "token_types", "per_layer_token_embd")
 EMBEDDING: Final = "token_embd.weight"

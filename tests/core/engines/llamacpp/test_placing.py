@@ -70,7 +70,7 @@ def test_weights_may_be_mapped_and_locked() -> None:
 def test_experts_of_the_first_layers_are_one_rule_behind_the_users() -> None:
     own = TensorRule("attn", "CUDA0")
     rules = list(list_rules(Placement(expert_layers=2, rules=(own,))))
-    assert rules == [own, TensorRule(r"blk\.(0|1)\.ffn_(up|down|gate|gate_up)_(ch|)exps", HOST)]
+    assert rules == [own, TensorRule(r"blk\.(0|1)\.ffn_(?:up|down|gate|gate_up)_(?:ch)?exps", HOST)]
 
 
 def test_a_device_that_is_not_there_is_named_beside_those_that_are() -> None:
