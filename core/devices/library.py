@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -146,12 +147,17 @@ class LibraryLooks:
     def __init__(self, library: LlamaLibrary) -> None:
         self._library = library
         self._last: KeptLook | None = None
+        self._looked: float | None = None
         self.file: Path | None = None
         """Where a look is kept over restarts; None to keep it in memory alone."""
 
     @property
     def library(self) -> LlamaLibrary:
         return self._library
+
+    def is_older(self, seconds: float) -> bool:
+        """Whether what is known is from an earlier process, or from so long ago."""
+        return self._looked is None or time.monotonic() - self._looked > seconds
 
     def find(self, cards: tuple[Device, ...], *, anew: bool = False) -> LibraryView:
         """What the library can use; by a look where none was kept for this library and these cards, or `anew`.
@@ -165,6 +171,7 @@ class LibraryLooks:
             self._last = load_kept(self.file, KeptLook)
         if anew or self._last is None or self._last.fingerprint != fingerprint:
             self._last = KeptLook(fingerprint, self._library.look())
+            self._looked = time.monotonic()
             if self.file is not None and not (self._last.view.problem or self._last.view.lost):
                 keep_value(self.file, self._last)
         return self._last.view

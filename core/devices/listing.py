@@ -19,7 +19,7 @@ from core.devices.driver import Driver, WatchedDriver
 from core.devices.kernel import AmdDriver, IntelDriver
 from core.devices.library import LibraryLooks, LibraryView, LlamaLibrary
 from core.devices.nvml import NvmlDriver
-from core.devices.survey import DeviceSurvey, match_devices
+from core.devices.survey import DeviceSurvey, is_same_memory, match_devices
 from core.hardware import describe_machine, measure_available_memory
 from core.telemetry.log import get_logger
 
@@ -45,7 +45,6 @@ class DeviceLister:
         """Held by the one that asks."""
         self._last: DeviceSurvey | None = None
         self._taken = float("-inf")
-        self._looked = float("-inf")
         self._refreshing = False
 
     def keep_in(self, folder: Path) -> None:
@@ -99,19 +98,11 @@ class DeviceLister:
             # The library would hang at the same driver.
             view = LibraryView(problem="llama.cpp was not asked for its devices, so models run on the processor.")
             return match_devices(host, cards, view, os.environ, problems)
-        first = self._looked == float("-inf")
         view = self._looks.find(cards)
         survey = match_devices(host, cards, view, os.environ, problems)
-        if first:
-            self._looked = time.monotonic()
-        told = {card.address for card in cards}
-        told_by_none = (DeviceKind.CARD, DeviceKind.REMOTE)
-        alone = [each for each in view.devices if each.kind in told_by_none and each.address not in told]
-        old = time.monotonic() - self._looked > stale
-        # The first look may have been kept from an earlier process, but for one that lost servers.
-        if (alone and (first or old)) or (view.lost and old):
+        alone = any(not _tells_live(each, cards) for each in view.devices)
+        if (alone or view.lost) and self._looks.is_older(stale):
             survey = match_devices(host, cards, self._looks.find(cards, anew=True), os.environ, problems)
-            self._looked = time.monotonic()
         return survey
 
 
@@ -128,6 +119,15 @@ def open_lister() -> DeviceLister:
     if sys.platform == "linux":
         drivers = (*drivers, AmdDriver(), IntelDriver())
     return DeviceLister(drivers, LlamaLibrary())
+
+
+def _tells_live(device: Device, cards: Sequence[Device]) -> bool:
+    """Whether what is free of a device is known without the library: by a driver, or as the host's memory."""
+    if device.kind is DeviceKind.UNIFIED:
+        return True
+    return bool(device.address) and any(
+        card.address == device.address and is_same_memory(card, device) for card in cards
+    )
 
 
 def describe_host() -> Device:

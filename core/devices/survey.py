@@ -84,6 +84,11 @@ def match_devices(
     return DeviceSurvey((host, *devices), unused, (*problems, *told))
 
 
+def is_same_memory(card: Device, device: Device) -> bool:
+    """Whether a driver's card is the whole of a library's device: of a slice it is not."""
+    return abs(card.total - device.total) <= SAME_TOTAL_SHARE * device.total or not device.total
+
+
 def _find_card(device: Device, cards: Sequence[Device], all_devices: Sequence[Device]) -> Device | None:
     if device.kind is DeviceKind.REMOTE:
         return None
@@ -111,7 +116,7 @@ def _join(device: Device, card: Device | None, host: Device) -> Device:
     joined = device
     if card is not None:
         joined = replace(device, load=card.load, address=device.address or card.address)
-        if abs(card.total - device.total) <= SAME_TOTAL_SHARE * device.total or not device.total:
+        if is_same_memory(card, device):
             # The library's total is what it may take: its own context is no part of it.
             total = device.total or card.total
             joined = replace(joined, total=total, free=min(card.free, total))

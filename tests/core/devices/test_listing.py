@@ -1,9 +1,11 @@
 """The devices of this machine."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.devices.device import Backend, Device, DeviceKind
 from core.devices.library import LibraryView, LlamaLibrary
@@ -74,26 +76,48 @@ def test_where_a_driver_hangs_the_library_is_not_asked(tmp_path: Path, monkeypat
     assert survey.problems[-1] == "llama.cpp was not asked for its devices, so models run on the processor."
 
 
-class LosingLibrary(LlamaLibrary):
-    """One of whose servers does not answer."""
+class CountedLibrary(LlamaLibrary):
+    """One that tells what it is to tell, and how often it was asked."""
 
-    looks = 0
+    def __init__(self, folder: Path, view: LibraryView) -> None:
+        super().__init__(folder)
+        self.view = view
+        self.looks = 0
 
     def look(self) -> LibraryView:
         self.looks += 1
-        return LibraryView(backends=("CPU",), lost=("The RPC server box:1 does not answer.",))
+        return self.view
+
+
+def wait_long(lister: DeviceLister) -> None:
+    """As if the last look and the last numbers were old."""
+    lister._looks._looked = time.monotonic() - LOOK_SECONDS - 1
+    lister._taken = float("-inf")
 
 
 def test_a_server_that_does_not_answer_is_asked_again_after_a_while_and_not_by_gauges(tmp_path: Path) -> None:
-    library = LosingLibrary(build_ggml(tmp_path, (CUDA,)))
+    lost = ("The RPC server box:1 does not answer.",)
+    library = CountedLibrary(build_ggml(tmp_path, (CUDA,)), LibraryView(backends=("CPU",), lost=lost))
     lister = DeviceLister([], library)
     for _ in range(2):
         lister._taken = float("-inf")
-        assert lister.survey().problems == ("The RPC server box:1 does not answer.",)
+        assert lister.survey().problems == lost
     assert library.looks == 1
-    lister._looked -= LOOK_SECONDS + 1
+    wait_long(lister)
     lister._refresh()
     assert library.looks == 1
-    lister._taken = float("-inf")
+    wait_long(lister)
     lister.survey()
     assert library.looks == 2
+
+
+@pytest.mark.parametrize("total", [24 * GIB, 140 * GIB], ids=["the card", "a slice of it"])
+def test_the_library_is_asked_again_for_what_is_free_where_no_driver_tells_it(total: int, tmp_path: Path) -> None:
+    seen = replace(CARD, id="CUDA0", load=None)
+    library = CountedLibrary(build_ggml(tmp_path, (CUDA,)), LibraryView((seen,), ("CUDA",)))
+    lister = DeviceLister([StillDriver(replace(CARD, total=total))], library)
+    lister.survey()
+    assert library.looks == 1
+    wait_long(lister)
+    lister.survey()
+    assert library.looks == (1 if total == CARD.total else 2)
