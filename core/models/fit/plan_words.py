@@ -40,7 +40,7 @@ def _describe_share(share: DeviceShare, plan: LoadPlan, *, sizes: bool) -> str:
     number, _, unit = taken.partition(" ")
     room = format_size(share.room)
     have = f"{number} of {room}" if room.endswith(unit) else f"{taken} of {room}"
-    inner = ", ".join([f"{share.layers} layers"] * several + [have] * sizes)
+    inner = ", ".join([f"{share.layers} layer{'s'[: share.layers != 1]}"] * several + [have] * sizes)
     return f"{share.device.name} ({inner})" if inner else share.device.name
 
 

@@ -96,9 +96,9 @@ def check_wish(wish: PlacementWish, accelerators: Sequence[Device]) -> None:
         raise UsageError(
             f"There is no accelerator {wish.main} for --main-gpu; these are here, counted from 0: {there or 'none'}."
         )
-    if len(wish.shares) > max(1, len(accelerators)):
+    if len(wish.shares) > max(1, count := len(accelerators)):
         raise UsageError(
-            f"--tensor-split names {len(wish.shares)} shares, and there are {len(accelerators)} accelerators"
+            f"--tensor-split names {len(wish.shares)} shares for {count} accelerator{'s'[: count != 1]}"
             f"{f': {there}' if there else ''}; name one for each."
         )
     if any(not math.isfinite(share) or share < 0 for share in wish.shares) or (wish.shares and not any(wish.shares)):

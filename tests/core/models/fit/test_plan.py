@@ -228,7 +228,7 @@ def test_what_is_loaded_beside_a_model_leaves_less_for_it() -> None:
     ("wish", "words"),
     [
         (PlacementWish(main=2), "There is no accelerator 2 for --main-gpu; these are here, counted from 0: CUDA0"),
-        (PlacementWish(shares=(1, 1, 1)), "--tensor-split names 3 shares, and there are 1 accelerators: CUDA0"),
+        (PlacementWish(shares=(1, 1, 1)), "--tensor-split names 3 shares for 1 accelerator: CUDA0"),
         (PlacementWish(shares=(0,)), "must be zero or more, and not all of them zero"),
         (PlacementWish(rules=(TensorRule("exps", "CUDA7"),)), "names the device CUDA7; here are CPU, CUDA0"),
         (PlacementWish(rules=(TensorRule("(", ""),)), "cannot be read"),

@@ -137,7 +137,7 @@ def test_memory_that_stays_short_is_told_after_the_second_try(tmp_path: Path, mo
     [
         (LoadOptions(override_tensor=("attn=CUDA7",)), "names the device CUDA7; here are CPU, CUDA0"),
         (LoadOptions(override_tensor=("attn",)), "is no rule for tensors; write PATTERN=DEVICE"),
-        (LoadOptions(tensor_split=(1.0, 1.0)), "names 2 shares, and there are 1 accelerators"),
+        (LoadOptions(tensor_split=(1.0, 1.0)), "names 2 shares for 1 accelerator: CUDA0"),
         (LoadOptions(tensor_split=(0.0,)), "not all of them zero"),
         (LoadOptions(main_gpu=3), "There is no accelerator 3 for --main-gpu"),
     ],
