@@ -27,7 +27,7 @@ from core.models.fit.estimate import Judged, find_largest_context, judge_fit
 from core.models.fit.mtp import choose_mtp
 from core.models.fit.parts import Setup
 from core.models.fit.placing import Companions, estimate_parts
-from core.models.fit.plan import Correction, list_limited, list_reachable, plan_placement
+from core.models.fit.plan import Correction, DeviceShare, list_limited, list_reachable, plan_placement
 from core.models.fit.rates import DeviceRates
 from core.models.fit.records import FitRecord, FitRecords
 from core.models.fit.setup import choose_setup, find_kv_room
@@ -258,7 +258,7 @@ class Store:
         correct, companions = self._correction(header), Companions(adapters=measure_adapters(options))
         setup = _choose_setup(header, options, there, wish, correct, companions)
         plan = plan_placement(header, setup, there, wish, companions=companions, correct=correct)
-        return {share.device.id: share.parts.loaded for share in plan.shares}
+        return {share.device.id: _expect_bytes(share) for share in plan.shares}
 
     def expect_kind(
         self, artifact: Artifact, profile: Profile = Profile(), *, header: Header | None = None
@@ -364,6 +364,11 @@ def _find_wish(options: LoadOptions, devices: Sequence[Device]) -> tuple[Placeme
     except UsageError as error:
         return PlacementWish(), str(error)
     return wish, ""
+
+
+def _expect_bytes(share: DeviceShare) -> int:
+    """What others must make room for on a device: what has to stay free there, too, as far as there is so much."""
+    return max(share.parts.loaded, min(share.parts.loaded + share.reserve, share.device.free))
 
 
 def _choose_setup(

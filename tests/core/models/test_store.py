@@ -10,8 +10,10 @@ from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, Pooling
 from core.contract.placement import HOST
+from core.devices.device import Backend, Device, DeviceKind
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
+from core.models.fit.plan import count_reserve
 from core.models.fit.records import ENOUGH_LOADS
 from core.models.formats.format import Format
 from core.models.formats.header import Header, Layer
@@ -85,6 +87,14 @@ def test_a_model_is_expected_to_take_what_trial_runs_have_made_of_its_options(st
         return replace(options, batch=2048, micro_batch=2048)
 
     assert store.expect(GUIDE, profile, 1 << 40, larger)[HOST] > store.expect(GUIDE, profile, 1 << 40)[HOST]
+
+
+def test_what_is_left_free_on_a_card_is_expected_to_be_taken_there(store: Store) -> None:
+    host = Device("a processor", DeviceKind.HOST, 64 << 30, 32 << 30)
+    card = Device("a card", DeviceKind.CARD, 8 << 30, 4 << 30, "CUDA0", Backend.CUDA)
+    (share,) = store.judge(store.header(GUIDE), memory=(host, card)).fit.plan.on_devices
+    expected = store.expect(GUIDE, Profile(), 1 << 40, devices=(host, card))
+    assert expected["CUDA0"] == share.parts.needed + count_reserve(card)
 
 
 def test_adapters_are_a_part_of_what_a_model_takes(store: Store, tmp_path: Path) -> None:

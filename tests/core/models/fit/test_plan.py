@@ -266,10 +266,10 @@ def test_no_more_of_a_device_is_planned_with_than_may_be_taken() -> None:
 
 def test_devices_of_a_server_are_reached_by_its_address_with_and_without_a_port() -> None:
     far = Device("far", DeviceKind.REMOTE, 8 * GIB, 8 * GIB, "RPC0[box:50052]", Backend.RPC)
-    for servers in (None, ("other",), ("box:50053",)):
-        assert list_reachable([HOST, far], servers) == (HOST,)
-    for servers in (("box",), ("other", "box:50052")):
-        assert list_reachable([HOST, far], servers) == (HOST, far)
+    apart: list[list[str] | None] = [None, ["other"], ["box:50053"]]
+    assert [list_reachable([HOST, far], servers) for servers in apart] == [(HOST,)] * 3
+    reaching = [["box"], ["other", "box:50052"]]
+    assert [list_reachable([HOST, far], servers) for servers in reaching] == [(HOST, far)] * 2
 
 
 def test_parts_that_no_file_tells_of_lie_in_the_layers_that_are_unknown() -> None:
