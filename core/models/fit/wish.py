@@ -88,10 +88,9 @@ def _read_rule(text: str) -> TensorRule:
 
 
 def check_wish(wish: PlacementWish, accelerators: Sequence[Device]) -> None:
-    """Raises UsageError for what cannot be, with what there is."""
+    """Raises UsageError for what cannot be, with what there is. Layers are no such thing where there is no accelerator:
+    configs of other machines ask for them, and they stay in main memory."""
     there = ", ".join(f"{device.id} ({device.name})" for device in accelerators)
-    if wish.gpu_layers and not accelerators:
-        raise UsageError("No accelerator is here that could take layers; leave out --gpu-layers.")
     if wish.main is not None and not 0 <= wish.main < max(1, len(accelerators)):
         raise UsageError(
             f"There is no accelerator {wish.main} for --main-gpu; these are here, counted from 0: {there or 'none'}."

@@ -41,8 +41,11 @@ class PlannedLoad(Struct, frozen=True):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it: nothing, where there is no choice."""
-        if self.plan is None or not (self.uses_devices or self.plan.whole):
+        if self.plan is None:
             return ()
+        if not (self.uses_devices or self.plan.whole):
+            asked = self.plan.wish.gpu_layers
+            return ("No accelerator is here, so the layers that were asked for stay in main memory.",) if asked else ()
         asked, there = self.options.gpu_layers, self.plan.layers
         if not isinstance(asked, int) or asked <= there:
             return (describe_plan(self.plan),)

@@ -238,8 +238,10 @@ def test_what_is_loaded_beside_a_model_leaves_less_for_it() -> None:
 def test_a_wish_that_cannot_be_is_refused_with_what_there_is(wish: PlacementWish, words: str) -> None:
     with pytest.raises(UsageError, match=words.replace("(", r"\(").replace(")", r"\)")):
         plan(SEVEN, HOST, card(GIB), wish=wish)
-    with pytest.raises(UsageError, match="No accelerator is here that could take layers"):
-        plan(SEVEN, HOST, wish=PlacementWish(gpu_layers=4))
+
+
+def test_layers_that_are_asked_for_stay_in_main_memory_where_there_is_nothing_else() -> None:
+    assert plan(SEVEN, HOST, wish=PlacementWish(gpu_layers=4)).placement == plan(SEVEN, HOST).placement
 
 
 def test_a_plan_says_in_one_line_what_it_did_and_why() -> None:

@@ -198,6 +198,16 @@ def test_plans_are_made_with_what_earlier_loads_have_taught(tmp_path: Path, monk
     assert not corrected.plan.fits
 
 
+def test_layers_that_are_asked_for_without_an_accelerator_stay_in_main_memory_and_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE,))
+    planned = planning.plan_options(Crowded(), GUIDE, LoadOptions(gpu_layers=20))
+    assert not planned.uses_devices
+    assert planned.notes == ("No accelerator is here, so the layers that were asked for stay in main memory.",)
+    assert planning.plan_options(Crowded(), GUIDE, LoadOptions()).notes == ()
+
+
 def test_a_servers_devices_are_for_models_that_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lent = Device("box:1", DeviceKind.REMOTE, 8 << 30, 8 << 30, "RPC0[box:1]", Backend.RPC)
     monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, lent))
