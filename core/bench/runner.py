@@ -78,6 +78,15 @@ class Summary(Struct, frozen=True, tag="summary"):
     """Resident bytes of this process at the end."""
 
 
+ROUND_HEAD = ("round", "prefill tokens/s", "decode tokens/s", "first token s")
+
+
+def format_round(done: RoundDone) -> tuple[str, ...]:
+    """A round in words, as wide as ROUND_HEAD."""
+    rates = (f"{done.prefill_rate:.1f}", f"{done.decode_rate:.1f}", f"{done.time_to_first_token:.3f}")
+    return (str(done.round), *rates)
+
+
 BenchSample = RoundStarted | Progress | RoundDone | Summary
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from textual.containers import Vertical
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from core.bench.documents import ExportFormat
@@ -64,17 +65,22 @@ class MeasuringPane(Vertical):
             field.add_class("-wrong").focus()
 
     def write_files(self, kind: str, model: str, export: Callable[[ExportFormat], str]) -> None:
-        """Into the working directory, in each format; what hinders that is told."""
-        name = "".join(letter if letter.isalnum() else "-" for letter in model.rsplit("/", 1)[-1]).strip("-")
-        stem = Path.cwd() / f"{kind}-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
-        try:
-            for form in ExportFormat:
-                with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
-                    file.write(export(form))
-        except OSError as error:
-            self.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
-            return
-        self.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
+        """As `write_exports`."""
+        write_exports(self, kind, model, export)
+
+
+def write_exports(where: Widget, kind: str, model: str, export: Callable[[ExportFormat], str]) -> None:
+    """Into the working directory, in each format; what hinders that is told."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in model.rsplit("/", 1)[-1]).strip("-")
+    stem = Path.cwd() / f"{kind}-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        for form in ExportFormat:
+            with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
+                file.write(export(form))
+    except OSError as error:
+        where.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
+        return
+    where.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
 
 
 def split_names(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from tui.screens.base import WorkbenchScreen
 from tui.screens.bench.actions import ACTIONS
 from tui.screens.bench.engine_choice import convert_setting, describe_choice, list_kept_keys
 from tui.screens.bench.engines_pane import Contest
-from tui.screens.bench.pane import MeasuringPane
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, write_exports
 from tui.screens.bench.quality_pane import QualityPane
 from tui.screens.bench.tools_pane import ToolsPane
 from tui.session import LoadWish, find_model
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from core.bench.results import Setting
-    from core.bench.runner import BenchSample
+    from core.bench.runner import BenchSample, RoundDone
 
 FIELDS = (
     ("prompt", "prompt", "tokens", 256, 1, 1_000_000),
@@ -95,6 +95,10 @@ class BenchScreen(WorkbenchScreen):
         """The pane in sight, a key of `MODES`."""
         self._measuring = False
         self._results: dict[str, list[Cell]] = {}
+        self._rounds: list[RoundDone] = []
+        """Those of the table that have come to their end."""
+        self._measured = ""
+        """The model that they are of."""
 
     def body(self) -> ComposeResult:
         with Horizontal(id="modes"):
@@ -163,10 +167,8 @@ class BenchScreen(WorkbenchScreen):
             self.query_one(f"#mode-{mode}").set_class(mode == self.mode, "-active")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What a model does as it serves is not written to files; engines alone are used."""
-        if action in ("use", "history"):
-            return self.mode == "contest"
-        return action != "export" or self.mode != "served"
+        """Engines alone are used, and have a history."""
+        return action not in ("use", "history") or self.mode == "contest"
 
     def action_leave(self) -> None:
         pane = self.pane
@@ -181,6 +183,15 @@ class BenchScreen(WorkbenchScreen):
     def action_export(self) -> None:
         if (pane := self.pane) is not None:
             pane.write()
+        elif self._rounds:
+            from core.bench.documents import write_document
+            from core.bench.runner import ROUND_HEAD, format_round
+
+            rounds = tuple(self._rounds)
+            lines = [format_round(each) for each in rounds]
+            write_exports(self, "served", self._measured, lambda form: write_document(form, ROUND_HEAD, lines, rounds))
+        else:
+            self.notify(NOTHING_TO_EXPORT, severity="warning")
 
     @on(RowTable.RowSelected, "#lanes")
     def action_use(self) -> None:
@@ -253,7 +264,7 @@ class BenchScreen(WorkbenchScreen):
             self.notify(plan, severity="error")
             return
         self._measuring = True
-        self._results = {}
+        self._results, self._rounds = {}, []
         self.query_one("#plot", Plot).clear()
         self.query_one("#measured", RowTable).show({})
         self.query_one("#results").border_subtitle = ""
@@ -277,7 +288,7 @@ class BenchScreen(WorkbenchScreen):
         """Run the plan; what comes of it is posted."""
         error: BenchtopError | None = None
         try:
-            model = await self.desk.until_ready()
+            self._measured = model = await self.desk.until_ready()
             samples = self.desk.workbench.bench.measure(
                 model,
                 prompt_tokens=plan["prompt"],
@@ -306,7 +317,8 @@ class BenchScreen(WorkbenchScreen):
                 row[4] = Content.styled(f"{phase.value} {fmt.format_count(tokens)}", f"${phase.value}")
                 if phase is BenchPhase.DECODE:
                     self.query_one("#plot", Plot).push(rate)
-            case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first):
+            case RoundDone(round=number, prefill_rate=prefill, decode_rate=decode, time_to_first_token=first) as done:
+                self._rounds.append(done)
                 self._results[str(number)] = [
                     str(number),
                     fmt.format_rate(prefill),

@@ -161,6 +161,31 @@ async def test_results_are_written_in_three_formats(tmp_path: Path, monkeypatch:
         assert "| guide | mlx |" in files[f"{stem}.md"]
 
 
+async def test_rounds_of_the_model_as_it_serves_are_written_too(
+    echo_app: BenchtopApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "written"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    app = echo_app
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press("f2")
+        await until(pilot, lambda: isinstance(app.screen, BenchScreen))
+        await pilot.press("w")
+        assert "There is nothing to export yet; press s to measure." in notices(app)
+        for name, value in {"prompt": "8", "new": "4", "rounds": "2"}.items():
+            app.screen.query_one(f"#{name}", Input).value = value
+        await pilot.press("s")
+        await until(pilot, lambda: "Median of 2 rounds" in shown(app, "#summary"))
+        await pilot.press("w")
+        files = written(folder)
+        assert sorted(Path(name).suffix for name in files) == [".csv", ".json", ".md"]
+        head, first, second = next(text for name, text in files.items() if name.endswith(".csv")).splitlines()
+        assert head == "round,prefill tokens/s,decode tokens/s,first token s"
+        assert (first[:2], second[:2]) == ("1,", "2,")
+
+
 @pytest.mark.parametrize(
     ("problem", "sentence"),
     [
