@@ -252,15 +252,15 @@ def anything(hint: Any, bounds: list[Meta] | None = None) -> st.SearchStrategy[A
 def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     made = {key: anything(hint) for key, hint in hints.items()}
-    for key in made.keys() & {"folders", "loras"}:
+    for key in made.keys() & {"folders", "files", "loras"}:
         made[key] = st.lists(st.sampled_from(["/models/a", "~/models"])).map(tuple)
     for key in made.keys() & {"source", "draft"}:
         # What begins with a dot is a path as seen from the file.
         made[key] = made[key].filter(lambda name: not str(name).startswith("."))
     if "chat_template" in made:
         made["chat_template"] = st.sampled_from(["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None])
-    if "disk_folder" in made:
-        made["disk_folder"] = st.sampled_from(["/cache", "~/cache", None])
+    for key in made.keys() & {"disk_folder", "folder"}:
+        made[key] = st.sampled_from(["/kept", "~/kept", None])
     for key in made.keys() & {"memory_limit", "disk_size"}:
         made[key] = st.sampled_from(["12GB", "60%", None])
     if "allowed_hosts" in made:
@@ -276,7 +276,7 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **made)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(structures(Settings))
 def test_settings_that_are_printed_and_read_back_are_the_same(tmp_path_factory: Any, wanted: Settings) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"

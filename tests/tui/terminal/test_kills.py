@@ -18,11 +18,11 @@ def test_a_kill_costs_no_chat(tmp_path: Path) -> None:
     with running(tmp_path, "--port", "0") as terminal:
         terminal.until("guide ● ready")
         terminal.type("What is a KV cache?\r")
-        terminal.until("tok/s")
+        terminal.until("finished")
         terminal.type("half a message")
         terminal.until("half a message")
         terminal.child.kill(signal.SIGKILL)
     with running(tmp_path, "--port", "0") as terminal:
-        terminal.until("tok/s")
+        terminal.until("finished")
         assert "What is a KV cache?" in terminal.text
         assert terminal.leave() == 0

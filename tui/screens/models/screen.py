@@ -177,7 +177,8 @@ class ModelsScreen(Keeping):
     def transfers_changed(self) -> None:
         self._around = replace(self._around, transfers=group_by_repository(self.query_one(Transfers).items))
         self.table.around = self._around
-        self.table.refresh()
+        # What is told of them may want a wider column.
+        self.table.show(self.table.rows)
 
     def _draw(self, *, fresh: bool = False) -> None:
         verdicts = {}
