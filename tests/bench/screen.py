@@ -47,26 +47,39 @@ def run(model: Path | None, rounds: int) -> list[str]:
         ),
     ]
     if model is not None:
-        pairs = [(measure("decode", model).rates[0], measure("headless", model).rates[0]) for _ in range(rounds)]
-        shown, headless = (median(side) for side in zip(*pairs, strict=True))
-        ratios = median(one / other for one, other in pairs)
         tables.append(
             table(
                 f"Tokens a second of {model.name}, medians of {rounds}",
-                ("chat on screen", "headless", "ratio"),
-                [(shown, headless, f"{ratios:.3f}")],
+                ("decoding threads", "chat on screen", "headless", "ratio"),
+                [_compare(model, threads, rounds) for threads in (1, 2)],
             )
         )
     return tables
 
 
-def measure(what: str, model: Path | None = None) -> Figures:
+def _compare(model: Path, threads: int, rounds: int) -> tuple[object, ...]:
+    pairs = [
+        (measure("decode", model, threads).rates[0], measure("headless", model, threads).rates[0])
+        for _ in range(rounds)
+    ]
+    shown, headless = (median(side) for side in zip(*pairs, strict=True))
+    return threads, shown, headless, f"{median(one / other for one, other in pairs):.3f}"
+
+
+def measure(what: str, model: Path | None = None, threads: int = 1) -> Figures:
     """Run the app on a terminal that somebody reads. Raises RuntimeError where it ends without figures."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-        words = [sys.executable, "-m", "tests.bench.screen_app", what, str(file), *([str(model)] if model else [])]
+        words = [
+            sys.executable,
+            "-m",
+            "tests.bench.screen_app",
+            what,
+            str(file),
+            *([str(model), str(threads)] if model else []),
+        ]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BENCHTOP_")}
         environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "BENCHTOP_HOME": folder}
         child = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)

@@ -1,6 +1,6 @@
 """The app on a terminal of its own, with what the processor spends on its main thread: the child of `screen`.
 
-`python -m tests.bench.screen_app WHAT FILE [MODEL]` measures and writes its figures to FILE.
+`python -m tests.bench.screen_app WHAT FILE [MODEL THREADS]` measures and writes its figures to FILE.
 """
 
 from __future__ import annotations
@@ -271,7 +271,13 @@ async def decode_headless(model: str, home: Path) -> Figures:
 def build_settings() -> Settings:
     return Settings(
         server=ServerSettings(port=0),
-        model=ModelSettings(ctx_size=65_536 if len(sys.argv) < 4 else 2048, slots=1, draft="none", extra_buffers=False),
+        model=ModelSettings(
+            ctx_size=65_536 if len(sys.argv) < 4 else 2048,
+            slots=1,
+            draft="none",
+            extra_buffers=False,
+            threads=int(sys.argv[4]) if len(sys.argv) > 4 else None,
+        ),
         probe=ProbeSettings(enabled=False),
         bench=BenchSettings(enabled=False),
     )
