@@ -44,8 +44,8 @@ class PlannedLoad(Struct, frozen=True):
         if self.plan is None:
             return ()
         if not (self.uses_devices or self.plan.whole):
-            asked = self.plan.wish.gpu_layers
-            return ("No accelerator is here, so the layers that were asked for stay in main memory.",) if asked else ()
+            told = "No accelerator is here, so the layers that were asked for stay in main memory."
+            return (told,) if self.plan.wish.gpu_layers else ()
         asked, there = self.options.gpu_layers, self.plan.layers
         if not isinstance(asked, int) or asked <= there:
             return (describe_plan(self.plan),)
