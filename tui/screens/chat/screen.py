@@ -251,6 +251,8 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
                 self.keep()
                 due = time.monotonic() + KEEP_SECONDS
         exchange.outcome = Outcome.DONE
+        # From now on it outlives a kill.
+        await self.shelf.settle(self.chat)
 
     def _note(self, text: str) -> None:
         answer = self._answer_being_written()
