@@ -164,6 +164,15 @@ async def test_a_gauge_says_its_value_in_words() -> None:
         assert gauge.render().plain.rstrip().endswith("16 of 32")
 
 
+async def test_a_gauge_without_room_gives_up_its_bar_before_its_value() -> None:
+    app = Stage()
+    async with app.run_test(size=(25, 24)) as pilot:
+        gauge = app.query_one(Gauge)
+        gauge.show(0.5, "4,096 of 8,192")
+        await pilot.pause()
+        assert gauge.render().plain == "queue    \N{BOX DRAWINGS HEAVY HORIZONTAL} 4,096 of 8,192"
+
+
 async def test_an_empty_plot_says_what_to_do() -> None:
     app = Stage()
     async with app.run_test(size=(80, 24)):

@@ -11,6 +11,7 @@ from tui import glyphs
 WARN, FULL = 0.75, 0.92
 """Shares from which a gauge warns and counts as full."""
 LABEL_CELLS = 8
+LEAST_BAR_CELLS = 4
 
 
 def choose_colour(share: float) -> str:
@@ -48,9 +49,12 @@ class Gauge(Widget):
 
     def render(self) -> Content:
         style = "$cached" if self._steady else choose_colour(self.share)
-        width = max(4, self.size.width - LABEL_CELLS - self._value_width - 2)
+        # Where there is little room the value is what must be read.
+        room = self.size.width - LABEL_CELLS - 2
+        value = max(len(self.text), min(self._value_width, room - LEAST_BAR_CELLS))
+        width = max(1, room - value)
         return Content.assemble(
             (f"{self.label:<{LABEL_CELLS}} ", "$quiet"),
             draw_bar(self.share, width, glyphs.find_glyphs(self), style),
-            f" {self.text:>{self._value_width}}",
+            f" {self.text:>{value}}",
         )
