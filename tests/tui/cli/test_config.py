@@ -257,6 +257,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     for key in made.keys() & {"source", "draft"}:
         # What begins with a dot is a path as seen from the file.
         made[key] = made[key].filter(lambda name: not str(name).startswith("."))
+    if "rpc" in made:
+        made["rpc"] = st.sampled_from([("box:50052",), ("a:1", "[::1]:2"), None])
     if "chat_template" in made:
         made["chat_template"] = st.sampled_from(["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None])
     for key in made.keys() & {"disk_folder", "folder"}:
