@@ -9,11 +9,10 @@ from typing import Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from core.files import expand_home
+from tui.dialogs.ask import Ask
 from tui.widgets.plain import Plain, make_drawable
 
 SHOWN_NAMES: Final = 6
@@ -28,11 +27,10 @@ class PathInput(Input):
     BINDINGS = [Binding("tab", "screen.complete", "Complete", show=False, priority=True)]
 
 
-class AskPath(ModalScreen[None]):
-    """`accept` takes a path and returns None when it was good, else a sentence that is shown. `takes` tells of a file
-    whether it is offered; folders always are."""
+class AskPath(Ask):
+    """`takes` tells of a file whether it is offered; folders always are."""
 
-    BINDINGS = [("escape", "dismiss", "Cancel")]
+    HINT = "tab completes, enter to go on, escape to leave"
 
     def __init__(
         self,
@@ -42,23 +40,17 @@ class AskPath(ModalScreen[None]):
         takes: Callable[[str], bool],
         placeholder: str = "",
     ) -> None:
-        super().__init__()
-        self._title = title
-        self._value = value
-        self._accept = accept
+        super().__init__(title, value, accept, placeholder)
         self._takes = takes
-        self._placeholder = placeholder
         self._matches: tuple[str, ...] = ()
         self._looked = ""
         """What the matches belong to."""
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog") as dialog:
-            dialog.border_title = make_drawable(self._title, lines=False)
-            dialog.border_subtitle = "tab completes, enter takes it, escape leaves"
-            yield PathInput(self._value, placeholder=self._placeholder, select_on_focus=False)
-            yield Plain(classes="problem")
-            yield Plain(classes="hint", id="matches")
+    def compose_below(self) -> ComposeResult:
+        yield Plain(classes="hint", id="matches")
+
+    def make_field(self, value: str, placeholder: str) -> Input:
+        return PathInput(value, placeholder=placeholder, select_on_focus=False)
 
     def on_mount(self) -> None:
         self._look(self._value)
@@ -88,16 +80,6 @@ class AskPath(ModalScreen[None]):
         if completed != field.value:
             field.value = completed
             field.cursor_position = len(completed)
-
-    @on(Input.Submitted)
-    def submit(self, event: Input.Submitted) -> None:
-        if not event.value.strip():
-            return
-        problem = self._accept(event.value.strip())
-        if problem is None:
-            self.dismiss()
-        else:
-            self.query_one(".problem", Static).update(problem)
 
 
 def list_matches(typed: str, takes: Callable[[str], bool]) -> tuple[str, ...]:

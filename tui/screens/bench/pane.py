@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -29,17 +30,17 @@ class MeasuringPane(Vertical):
         self._desk = desk
 
     @property
+    @abstractmethod
     def busy(self) -> bool:
         """Whether a run is under way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def toggle(self) -> None:
         """Start a run, or stop the one there is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self) -> None:
         """Write all that is shown into files."""
-        raise NotImplementedError
 
     def draw(self) -> None:
         """Marks follow the switch between ASCII and Unicode."""

@@ -151,7 +151,11 @@ class BenchScreen(WorkbenchScreen):
     @property
     def pane(self) -> MeasuringPane | None:
         """The one in sight; None where that is the model as it serves."""
-        return None if self.mode == "served" else self.query_one(f"#{self.mode}", MeasuringPane)
+        return next((each for each in self._panes if each.id == self.mode), None)
+
+    @property
+    def _panes(self) -> tuple[MeasuringPane, ...]:
+        return self.query_one(Contest), self.query_one(QualityPane), self.query_one(ToolsPane)
 
     def _show_mode(self, mode: str) -> None:
         self.query_one(ContentSwitcher).current = self.mode = mode
@@ -248,7 +252,7 @@ class BenchScreen(WorkbenchScreen):
     async def action_run(self) -> None:
         """Start a run of the pane in sight, or stop the one there is."""
         pane = self.pane
-        others = [each for each in self.query(MeasuringPane) if each is not pane]
+        others = [each for each in self._panes if each is not pane]
         if (pane is not None and self._measuring) or any(each.busy for each in others):
             self.notify("Another measurement is under way; s stops it, on the pane where it is.", severity="warning")
         elif pane is not None:

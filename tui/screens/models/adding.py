@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from tui.screens.base import WorkbenchScreen
 
 
 class Adding(WorkbenchScreen):
-    """`rescan` looks at the disk again."""
+    """What `a` and `o` do there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last_file = ""
         """What was unloaded and is in no list."""
 
+    @abstractmethod
     def rescan(self) -> object:
-        raise NotImplementedError
+        """Look at the disk again."""
 
     def action_add(self) -> None:
         self.app.push_screen(
