@@ -180,6 +180,8 @@ class SamplingWish(Struct, frozen=True):
     logit_bias: tuple[tuple[int, float], ...] | None = None
     seed: int | None = None
     logprobs: int | None = None
+    weighed: bool | None = None
+    joins_beginnings: bool | None = None
 
     def over(self, base: Sampling) -> Sampling:
         """`base` with the fields that are said here in place of its own."""
@@ -208,6 +210,12 @@ class Sampling(SamplingWish, frozen=True):
     narrower, or where one of them means something else, fold it."""
     logprobs: int | None = None
     """None: no log-probabilities; k: those of the token drawn and of the k likeliest."""
+    weighed: bool = False
+    """Whether they are those by which tokens are drawn, in which bias, penalties, mask, truncation and temperature are
+    counted, so that there may be fewer than k; else the model's own."""
+    joins_beginnings: bool = False
+    """Whether a token counts together with those that begin with its text, and an end goes before many unlikely tokens:
+    llama.cpp's `infill`, for gaps. Only where k of top-k is small, and where the engine has it."""
 
     @property
     def greedy(self) -> bool:
@@ -251,6 +259,15 @@ class GbnfGrammar(Struct, frozen=True, tag="gbnf"):
     """A text of a grammar in llama.cpp's language."""
 
     grammar: str
+
+
+class LineBounds(Struct, frozen=True):
+    """What ends an answer as soon as it has a second line: for editors, which complete code while somebody types."""
+
+    seconds: float | None = None
+    """From the first token on."""
+    indent: int = 0
+    """Blanks and tabs that each line after the first must begin with; what one with fewer says is left out."""
 
 
 AnswerForm = JsonObject | JsonSchema | RegexPattern | TextChoice | LarkGrammar | GbnfGrammar
@@ -344,6 +361,7 @@ class Generation(Struct, frozen=True):
     """As `sampling.logit_bias`, for each token of a text."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer where they come up; not in a thought before it."""
+    lines: LineBounds = LineBounds()
     n: int = 1
     constraint: Constraint | None = None
     tool_choice: ToolChoice = Calling.AUTO

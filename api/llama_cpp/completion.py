@@ -163,7 +163,13 @@ def _translate(body: NativeFields, *, caller: Caller, request_id: str) -> Genera
     """All but the prompt. Raises RequestError, which names the field."""
     generation = translate_fields(body, logprobs=body.n_probs or None, caller=caller, request_id=request_id)
     # Each event of a stream tells the prompt's tokens.
-    return replace(generation, tell_tokens=bool(body.stream or body.return_tokens), tell_timings=bool(body.stream))
+    return replace(
+        generation,
+        n=body.n or body.n_cmpl or 1,
+        sampling=replace(generation.sampling, weighed=bool(body.n_probs and body.post_sampling_probs)),
+        tell_tokens=bool(body.stream or body.return_tokens),
+        tell_timings=bool(body.stream),
+    )
 
 
 def list_native_prompts(given: NativePrompt) -> list[Prompt | MixedPrompt]:

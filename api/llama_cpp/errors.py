@@ -26,7 +26,7 @@ PATHS: Final = frozenset(
         *("/completion", "/completions", "/infill", "/tokenize", "/detokenize", "/apply-template", "/props", "/slots"),
     }
 )
-CHAT_PATHS: Final = frozenset({"/chat/completions", "/chat/completions/input_tokens"})
+CHAT_PATHS: Final = frozenset({"/chat/completions", "/chat/completions/control", "/chat/completions/input_tokens"})
 """OpenAI's, at the place where llama.cpp has them too."""
 
 

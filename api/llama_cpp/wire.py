@@ -34,6 +34,10 @@ class NativeFields(PromptFields, frozen=True, kw_only=True):
 
     n_probs: Annotated[int, Meta(ge=0, le=100)] | None = None
     """So many of the likeliest tokens are told at each place."""
+    post_sampling_probs: bool | None = None
+    """They are told as they are once penalties, truncation and temperature are counted in."""
+    n_cmpl: Annotated[int, Meta(ge=1, le=16)] | None = None
+    """llama.cpp's name for `n`."""
     return_tokens: bool | None = None
     response_fields: Annotated[list[Name], Meta(max_length=256)] | None = None
     """Which fields the reply has, as `generation_settings/n_predict`; all where none is named."""
@@ -48,7 +52,7 @@ class NativeRequest(NativeFields, frozen=True, kw_only=True):
 
 
 class ExtraFile(Wire, frozen=True):
-    rules = fields.PART
+    rules = fields.EXTRA_FILE
 
     text: str
     filename: Name | None = None
@@ -87,8 +91,12 @@ class GenerationSettings(Struct, frozen=True, kw_only=True):
     ignore_eos: bool
     stream: bool
     n_probs: int
+    post_sampling_probs: bool
+    n_indent: int
+    t_max_predict_ms: int
+    """-1 is any number."""
     logit_bias: list[tuple[int, float]] = []
-    samplers: tuple[str, ...] = ("penalties", "top_k", "typ_p", "top_p", "min_p", "temperature")
+    samplers: tuple[str, ...]
     mirostat: int = 0
     """Off, as are all samplers below."""
     dynatemp_range: float = 0.0
@@ -103,17 +111,18 @@ class TokenChance(Struct, frozen=True, kw_only=True):
     id: int | None
     token: str
     bytes: list[int]
-    logprob: float
+    logprob: float | UnsetType = UNSET
+    """By the model's own distribution."""
+    prob: float | UnsetType = UNSET
+    """By the one that the token was drawn from, with `post_sampling_probs`."""
 
 
-class PlaceChances(Struct, frozen=True, kw_only=True):
-    """The token that was drawn at a place, and the likeliest there."""
+class PlaceChances(TokenChance, frozen=True, kw_only=True):
+    """The token that was drawn at a place, and the likeliest there, by one of the two."""
 
-    id: int | None
-    token: str
-    bytes: list[int]
-    logprob: float
-    top_logprobs: list[TokenChance]
+    top_logprobs: list[TokenChance] | UnsetType = UNSET
+    top_probs: list[TokenChance] | UnsetType = UNSET
+    """Fewer than were asked for where no others could be drawn."""
 
 
 class NativeCompletion(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,6 +34,8 @@ from core.events import (
 )
 from core.requests import Generation, Sampling
 
+SAMPLERS: Final = ("penalties", "top_k", "typ_p", "top_p", "min_p", "temperature")
+"""Each with the values told beside it, with which it may be off."""
 STOP_TYPES: Final = {
     FinishReason.STOP: "eos",
     FinishReason.TOOL_CALLS: "eos",
@@ -154,19 +157,7 @@ class NativeDialect:
     def _tell_places(self, logprobs: Sequence[TokenLogprob]) -> list[PlaceChances] | UnsetType:
         if not self._probabilities:
             return UNSET
-        return [
-            PlaceChances(
-                id=each.id,
-                token=each.token,
-                bytes=list(each.data),
-                logprob=make_finite(each.logprob),
-                top_logprobs=[
-                    TokenChance(id=top.id, token=top.token, bytes=list(top.data), logprob=make_finite(top.logprob))
-                    for top in each.top
-                ],
-            )
-            for each in logprobs
-        ]
+        return [_tell_place(each, weighed=bool(self._body.post_sampling_probs)) for each in logprobs]
 
     def _select(self, reply: NativeCompletion) -> object:
         """The fields that were asked for, each under the way to it."""
@@ -187,6 +178,30 @@ class NativeDialect:
     def _frame(self, message: NativeChunk | NativeCompletion) -> bytes:
         selected = self._select(message) if isinstance(message, NativeCompletion) else message
         return frame_event(ENCODER.encode(selected))
+
+
+def _tell_place(place: TokenLogprob, *, weighed: bool) -> PlaceChances:
+    told = _tell_chance(place, weighed=weighed)
+    top = [_tell_chance(each, weighed=weighed) for each in place.top]
+    return PlaceChances(
+        id=told.id,
+        token=told.token,
+        bytes=told.bytes,
+        logprob=told.logprob,
+        prob=told.prob,
+        top_logprobs=UNSET if weighed else top,
+        top_probs=top if weighed else UNSET,
+    )
+
+
+def _tell_chance(place: TokenLogprob, *, weighed: bool) -> TokenChance:
+    return TokenChance(
+        id=place.id,
+        token=place.token,
+        bytes=list(place.data),
+        logprob=UNSET if weighed else make_finite(place.logprob),
+        prob=math.exp(place.logprob) if weighed else UNSET,
+    )
 
 
 def build_settings(request: Generation, base: Sampling, n_probs: int, *, stream: bool) -> GenerationSettings:
@@ -210,5 +225,9 @@ def build_settings(request: Generation, base: Sampling, n_probs: int, *, stream:
         ignore_eos=request.ignore_eos,
         stream=stream,
         n_probs=n_probs,
+        post_sampling_probs=sampling.weighed,
+        n_indent=request.lines.indent,
+        t_max_predict_ms=round(1000 * request.lines.seconds) if request.lines.seconds else -1,
+        samplers=(*SAMPLERS, "infill") if sampling.joins_beginnings else SAMPLERS,
         logit_bias=[(token, make_finite(bias)) for token, bias in sampling.logit_bias],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from operator import setitem
 from typing import Final
 
 from litestar import Request, Response, post
@@ -22,6 +21,7 @@ from api.http.long_work import MANY_PARTS, run_by_length
 from api.http.replies import Headers, add_headers
 from api.http.routed import build_route_headers
 from api.http.settle import JsonBody
+from api.openai.chat_control import ControlledAnswer, ControlledAnswers, build_control_route
 from api.openai.chat_writer import ChatDialect
 from api.openai.generation_fields import list_dropped_fields, list_vain_fields, translate_fields
 from api.openai.message_wire import ChatMessage
@@ -56,6 +56,8 @@ def build_chat_routes(
         outcomes=(*READING, *ANSWERING),
     )
 
+    controlled: ControlledAnswers = ControlledAnswers()
+
     @post(list(PATHS), status_code=200, summary="Answer a conversation", opt=contract)
     async def create_chat_completion(request: Request[object, object, State]) -> ASGIApp:
         asked = await BODY.read(request.receive, max_body, workbench.lanes.long_reading)
@@ -70,13 +72,17 @@ def build_chat_routes(
         generation = workbench.requests.route(generation)
         ignored = [*asked.ignored, *list_dropped(body)]
 
+        answer = ControlledAnswer(state)
+        if body.reasoning_control:
+            controlled[dialect.id] = answer
+
         def meet(traits: Traits) -> None:
             ignored.extend(list_vain(body, traits))
 
         def headers() -> Headers:
             return *build_route_headers(generation), *tell_ignored(ignored)
 
-        begin = partial(workbench.requests.submit, generation, called=partial(setitem, state, "request_id"), meets=meet)
+        begin = partial(workbench.requests.submit, generation, called=answer.name, meets=meet)
         return HttpAnswer(begin, dialect, live, streamed=bool(body.stream), ping=ping, headers=headers)
 
     @post(
@@ -99,7 +105,7 @@ def build_chat_routes(
         ignored = tell_ignored([*asked.ignored, *list_dropped(asked.body)])
         return add_headers(count, (*build_route_headers(generation), *ignored))
 
-    return [create_chat_completion, count_chat_tokens]
+    return [create_chat_completion, count_chat_tokens, build_control_route(workbench, controlled, max_body=max_body)]
 
 
 def list_dropped(body: ChatRequest) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.http.field_rules import Json, Rules, allow_only, drop_field
+from api.http.field_rules import Rules, allow_only, drop_field
 
 OFF: Final = allow_only(False)
 ZERO: Final = allow_only(0)
@@ -41,6 +41,8 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "kv_transfer_params": drop_field({}),
     "n_cache_reuse": drop_field(0),
     "sse_ping_interval": drop_field(),
+    # Nobody bounds the time of a prompt by it, llama.cpp's own server neither.
+    "t_max_prompt_ms": drop_field(-1, 0),
     # A full context ends an answer here, so there is nothing to keep or to shift.
     "n_keep": drop_field(0),
     "n_discard": drop_field(0),
@@ -58,6 +60,7 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "parallel_tool_calls": drop_field(),
     "max_tool_calls": drop_field(),
     "parse_tool_calls": drop_field(),
+    "reasoning_control": drop_field(False),
     "web_search_options": drop_field(),
     "plugins": drop_field([]),
     "tool_ids": drop_field([]),
@@ -84,7 +87,6 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "stream_reasoning": drop_field(),
     "mm_processor_kwargs": drop_field({}),
     "details": drop_field(False),
-    "n_indent": drop_field(0),
     # Parts of samplers that are off
     "mirostat_tau": drop_field(),
     "mirostat_eta": drop_field(),
@@ -99,11 +101,6 @@ _CHANGE_NO_ANSWER: Final[Rules] = {
     "early_stopping": drop_field(False),
     "spaces_between_special_tokens": drop_field(True),
 }
-
-_SAMPLERS: Final[list[Json]] = [
-    *("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
-]
-"""llama.cpp's own order; those that are on are applied in this order here."""
 
 _CHANGE_THE_ANSWER: Final[Rules] = {
     # Another way to draw tokens
@@ -125,7 +122,6 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "repetition_penalty": allow_only(1, instead="send `repeat_penalty`, with -1 as `repeat_last_n` for the whole text"),
     "penalize_nl": OFF,
     "min_keep": ZERO,
-    "samplers": allow_only("", [], _SAMPLERS, [name for name in _SAMPLERS if name != "top_n_sigma"]),
     "sampler_seed": allow_only(-1),
     "do_sample": allow_only(True, instead="send a `temperature` of 0 for the likeliest token"),
     "use_beam_search": OFF,
@@ -149,7 +145,6 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "stop_token_ids": NO_LIST,
     "include_stop_str_in_output": OFF,
     "no_stop_trim": OFF,
-    "t_max_predict_ms": allow_only(-1, 0),
     "max_time": ZERO,
     # Another prompt
     "add_generation_prompt": allow_only(True),
@@ -179,7 +174,7 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "input_logprobs": OFF,
     "n_probs": allow_only(0, instead="send `logprobs` and `top_logprobs`"),
     "top_n_tokens": ZERO,
-    "post_sampling_probs": OFF,
+    "post_sampling_probs": allow_only(False, instead="send it to /completion"),
     "decoder_input_details": OFF,
     "return_full_text": OFF,
     "return_tokens": OFF,
@@ -200,6 +195,7 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
 _READ_IN_CHATS: Final = frozenset(
     {
         *("parallel_tool_calls", "parse_tool_calls", "add_generation_prompt", "continue_final_message"),
+        "reasoning_control",
         *("reasoning", "thinking", "thinking_budget", "reasoning_budget", "reasoning_budget_tokens"),
         *("thinking_budget_tokens", "reasoning_format", "include_reasoning", "separate_reasoning"),
     }
@@ -229,13 +225,18 @@ COMPLETION: Final[Rules] = {
 }
 """Of requests whose prompt stands as it is."""
 
+_READ_IN_NATIVE: Final = frozenset({"n_probs", "post_sampling_probs", "response_fields", "return_tokens"})
+
 NATIVE: Final[Rules] = {
-    **{name: rule for name, rule in COMPLETION.items() if name not in ("n_probs", "response_fields", "return_tokens")},
+    **{name: rule for name, rule in COMPLETION.items() if name not in _READ_IN_NATIVE},
     "suffix": allow_only("", instead="ask /infill"),
     "echo": OFF,
     "logprobs": allow_only(False, 0, instead="send `n_probs`"),
 }
 """Of llama.cpp's own requests for text."""
+
+EXTRA_FILE: Final[Rules] = {"time": drop_field()}
+"""What editors keep of a file for themselves."""
 
 BOXED_PROMPT: Final[Rules] = {"multimodal_data": NO_LIST}
 

@@ -13,9 +13,10 @@ from api.http.field_rules import Json
 from api.http.settle import Wire
 from api.openai import fields
 from api.openai.constraints import NEUTRAL, ConstraintFields, read_constraint
+from api.openai.samplers import SamplersValue, choose_samplers
 from core.errors import RequestError
 from core.names import clean_name
-from core.requests import Caller, Generation, Priority, RawText, SamplingWish
+from core.requests import Caller, Generation, LineBounds, Priority, RawText, SamplingWish
 from core.serving.ready import Traits
 
 Extent = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
@@ -90,8 +91,16 @@ class GenerationFields(ConstraintFields, frozen=True):
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Share | None = None
     typical_p: Share | None = None
+    typ_p: Share | None = None
+    """llama.cpp's other name of it."""
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
+    samplers: SamplersValue | None = None
+    t_max_predict_ms: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    """An answer with a line feed ends after so many milliseconds; they count from its first token, and -1 and 0 are any
+    number."""
+    n_indent: Annotated[int, Meta(ge=0, le=4096)] | None = None
+    """An answer ends before a further line that does not begin with so many blanks and tabs."""
     ignore_eos: bool | None = None
     cache_prompt: bool | None = None
     cache_salt: Annotated[str, Meta(max_length=256)] | None = None
@@ -126,6 +135,7 @@ def translate_fields(
         prompt=RawText(""),
         sampling=read_sampling(body, logprobs),
         max_tokens=None if said == -1 else said,
+        lines=LineBounds(seconds=max(body.t_max_predict_ms or 0, 0) / 1000 or None, indent=body.n_indent or 0),
         biased_texts=tuple(read_text_biases(body)),
         stop=read_stop(body),
         n=body.n or 1,
@@ -174,12 +184,12 @@ def read_priority(body: GenerationFields) -> Priority:
 
 def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
     """`logprobs`: as `Sampling` has it."""
-    return SamplingWish(
+    wish = SamplingWish(
         temperature=body.temperature,
         top_k=None if body.top_k is None else max(body.top_k, 0),
         top_p=body.top_p,
         min_p=body.min_p,
-        typical_p=body.typical_p,
+        typical_p=body.typ_p if body.typical_p is None else body.typical_p,
         repeat_penalty=body.repeat_penalty,
         repeat_last_n=body.repeat_last_n,
         frequency_penalty=body.frequency_penalty,
@@ -188,6 +198,7 @@ def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
         seed=body.seed,
         logprobs=logprobs,
     )
+    return choose_samplers(wish, body.samplers)
 
 
 def read_biases(body: GenerationFields) -> Iterator[tuple[int, float]]:
@@ -239,8 +250,11 @@ def list_vain_fields(body: GenerationFields, traits: Traits) -> Iterator[str]:
     """Fields of these that nothing comes of with a model of these traits."""
     if traits.vocabulary is not None and any(token >= traits.vocabulary for token, _ in read_biases(body)):
         yield "logit_bias"
-    if body.stream and not traits.stepwise:
+    if traits.stepwise:
+        return
+    if body.stream:
         yield from (name for name in ("return_progress", "timings_per_token") if getattr(body, name))
+    yield from (name for name in ("t_max_predict_ms", "n_indent") if (getattr(body, name) or 0) > 0)
 
 
 def refuse_unsupported_fields(body: GenerationFields) -> None:

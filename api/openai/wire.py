@@ -60,6 +60,8 @@ class ChatRequest(ReasoningFields, frozen=True, kw_only=True):
     tools: Tools | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_control: bool | None = None
+    """llama.cpp's: /v1/chat/completions/control may end its thought."""
     parse_tool_calls: bool | None = None
     """llama.cpp's: false leaves calls in the answer's text."""
     functions: Annotated[list[FunctionSpec], Meta(max_length=MOST_TOOLS)] | None = None

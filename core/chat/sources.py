@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from core.chat.common_templates import COMMON_TEMPLATES
 from core.chat.wire import MOST_SOURCE_CHARACTERS
 from core.contract.options import is_template_path
 from core.errors import LoadFailed
@@ -41,8 +42,9 @@ def read_templates(folder: Path, tokenizer: Mapping[str, Any]) -> dict[str, str]
 
 
 def choose_templates(own: Mapping[str, str], wish: str | tuple[str, ...] | None, model: str) -> TemplateChoice:
-    """Of the templates that a model has, or what the user wants in their place: the name of one of them, a file, or a
-    Jinja text, which may come in pieces. Raises LoadFailed, which names the model, for a file that cannot be read."""
+    """Of the templates that a model has, or what the user wants in their place: the name of one of them or of a common
+    one, a file, or a Jinja text, which may come in pieces. Raises LoadFailed, which names the model, for a file that
+    cannot be read."""
     if not wish:
         usual = own.get(DEFAULT) or next((text for name, text in own.items() if name != TOOL_USE), None)
         return TemplateChoice(usual or own.get(TOOL_USE), own.get(TOOL_USE) if usual else None)
@@ -50,6 +52,8 @@ def choose_templates(own: Mapping[str, str], wish: str | tuple[str, ...] | None,
         return TemplateChoice("".join(wish))
     if wish in own:
         return TemplateChoice(own[wish])
+    if wish in COMMON_TEMPLATES:
+        return TemplateChoice(COMMON_TEMPLATES[wish])
     if is_template_path(wish):
         return TemplateChoice(_read_wish(Path(wish).expanduser(), model))
     if "{" in wish:
@@ -57,8 +61,8 @@ def choose_templates(own: Mapping[str, str], wish: str | tuple[str, ...] | None,
     there = ", ".join(own) or "none"
     raise LoadFailed(
         model,
-        f"The model {model} has no chat template {wish!r}; by name it has {there}. A file's name ends in {SUFFIX}, and "
-        "a Jinja text has braces.",
+        f"The model {model} has no chat template {wish!r}; by name it has {there}, and any model can be given "
+        f"{', '.join(COMMON_TEMPLATES)}. A file's name ends in {SUFFIX}, and a Jinja text has braces.",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
@@ -13,7 +15,7 @@ from core.chat.prompt import PromptEncoder
 from core.chat.reasoning import WATCHED_WORDS, choose_thinking
 from core.chat.template import ChatTemplate, Rendering
 from core.contract.models import ModelSpec, Tokenizer
-from core.requests import Conversation, ReasoningWish, Role, TextPart
+from core.requests import Conversation, ReasoningWish, Role, Scalar, TextPart
 
 PARAGRAPH: Final = "\n\n"
 
@@ -28,11 +30,13 @@ class ChatVoice:
         tokenizer: Tokenizer,
         model: str,
         schema: ResponseSchema | None = None,
+        variables: Mapping[str, Scalar] = MappingProxyType({}),
     ) -> None:
         """`spec` and `tokenizer` are those of the model whose name is `model`; answers are read by `schema` where there
-        is one."""
+        is one. `variables` are those of the template that no conversation sets."""
         self.encoder = PromptEncoder(ChatTemplate(source, spec.bos, spec.eos, model=model), tokenizer)
         self._source = source or ""
+        self._variables = variables
         self.family = apply_schema(choose_family(source), schema)
         self.shown = find_shown(self.family, tokenizer)
         """Control tokens that a parser of answers must see, with their letters."""
@@ -46,7 +50,8 @@ class ChatVoice:
         """
         if choose_thinking(wish) is False and self.encoder.control.off_word:
             conversation = _say_last(conversation, self.encoder.control.off_word)
-        said = {**self.encoder.control.write_arguments(wish), **conversation.template_arguments}
+        thinking = self.encoder.control.write_arguments(wish)
+        said = {**self._variables, **thinking, **conversation.template_arguments}
         written = self.encoder.write(replace(conversation, template_arguments=said))
         silent = conversation.continued or not conversation.begun
         if choose_thinking(wish) is not False or self.encoder.control.off or silent:

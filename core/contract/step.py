@@ -33,7 +33,7 @@ class Work(Struct, frozen=True):
 
     `masks` are empty, or one for each token that is drawn: the first behind `tokens`, then one behind each guess.
     Bit i % 8 of byte i // 8 tells whether token i may be drawn there; tokens beyond the last bit may not. At least one
-    token may. Log-probabilities are told as if there were no mask.
+    token may. Log-probabilities are told as if there were no mask, unless those are wanted that tokens are drawn by.
     """
 
     sequence: SequenceId

@@ -46,6 +46,32 @@ class CutEnd:
         return "" if cut else held
 
 
+class Margin:
+    """Ends a text before the first letter of a line that begins too far to the left. The first line may begin
+    anywhere."""
+
+    def __init__(self, indent: int) -> None:
+        """`indent`: blanks and tabs that the others begin with at least."""
+        self.crossed = False
+        self._indent = indent
+        self._blanks: int | None = None
+        """With which the line begins, so far; None behind them."""
+
+    def cut(self, text: str) -> str:
+        """As much of more text as is within."""
+        if self.crossed or (self._blanks is None and "\n" not in text):
+            return "" if self.crossed else text
+        for at, letter in enumerate(text):
+            if self._blanks is not None and letter in " \t":
+                self._blanks += 1
+            elif self._blanks is not None and self._blanks < self._indent:
+                self.crossed = True
+                return text[:at]
+            else:
+                self._blanks = 0 if letter == "\n" else None
+        return text
+
+
 def decode_whole(data: bytes) -> str:
     """The text of `data`, without the character that its end cuts; invalid bytes become U+FFFD."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
@@ -59,14 +85,27 @@ class TextStream:
     out to begin a stop string is held back until it is clear.
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), indent: int = 0) -> None:
+        """`indent`: blanks and tabs that each line after the first must begin with; the text ends before what one with
+        fewer says."""
         self._stops = tuple(stops)
+        self._margin = Margin(indent) if indent else None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self.emitted = 0
         """Characters given out so far."""
         self.stopped: str | None = None
         """The stop string that came up; nothing is given out after it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is given out any more."""
+        return self.stopped is not None or self.outdented
+
+    @property
+    def outdented(self) -> bool:
+        """Whether a line began too far to the left."""
+        return self._margin is not None and self._margin.crossed
 
     @property
     def seen(self) -> int:
@@ -86,19 +125,18 @@ class TextStream:
     def finish(self) -> str:
         """No more will come: what was held back, save the beginning of a character. Nothing after a stop string."""
         held, self._held = self._held, ""
-        self.emitted += len(held)
-        return held
+        return self._give_out(held)
+
+    def _give_out(self, text: str) -> str:
+        if self._margin is not None:
+            text = self._margin.cut(text)
+        self.emitted += len(text)
+        return text
 
     def _advance(self, text: str) -> str:
-        if self.stopped is not None:
+        if self.closed:
             return ""
-        if not self._stops:
-            self.emitted += len(text)
-            return text
-        pending = self._held + text
-        ready = self._cut(pending)
-        self.emitted += len(ready)
-        return ready
+        return self._give_out(self._cut(self._held + text) if self._stops else text)
 
     def _cut(self, pending: str) -> str:
         starts = [(pending.find(stop), stop) for stop in self._stops]

@@ -45,6 +45,8 @@ class Sampler:
         self._sampling = sampling
         self._bias = _bias(sampling.logit_bias)
         self._recent = _Recent(history, context, sampling) if _penalizes(sampling) else None
+        self._weighed: list[StepLogprob] = []
+        """Of the tokens drawn since `tell`, where they are wanted."""
         seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
         # numpy's seeds have no sign; so long as a seed fits 64 bits, no two are folded into one.
         self._random = None if sampling.greedy else _randoms(seed % (1 << 64), len(history))
@@ -65,20 +67,35 @@ class Sampler:
             self._recent.add(token)
         return token
 
+    def tell(self, drawn: tuple[int, ...], rows: Iterable[Logits]) -> Step:
+        """The step that drew these tokens, all that were drawn since the last call, each from its row of logits."""
+        weighed, self._weighed = self._weighed, []
+        return Step(drawn, tuple(weighed)) if weighed else make_step(drawn, rows, self._sampling.logprobs)
+
     def _draw(self, logits: Logits) -> int:
         if self._random is None:
-            return int(logits.argmax())
+            token = int(logits.argmax())
+            self._weigh(np.array([token]), np.ones(1), 0)
+            return token
         # Drawn also where it decides nothing: each token takes one.
         chance = self._random.random()
         candidates = truncate_logits(logits, self._sampling)
         if len(candidates) == 1:
+            self._weigh(candidates, np.ones(1), 0)
             return int(candidates[0])
         values = logits[candidates].astype(np.float64)
         # Subtracted before they are divided: a tiny temperature must not overflow.
         scaled = (values - values.max()) / self._sampling.temperature
-        cumulative = np.exp(scaled).cumsum()
-        index = int(np.searchsorted(cumulative, chance * cumulative[-1], side="right"))
-        return int(candidates[min(index, len(candidates) - 1)])
+        weights = np.exp(scaled)
+        cumulative = weights.cumsum()
+        index = min(int(np.searchsorted(cumulative, chance * cumulative[-1], side="right")), len(candidates) - 1)
+        self._weigh(candidates, weights / cumulative[-1], index)
+        return int(candidates[index])
+
+    def _weigh(self, tokens: Ids, probabilities: Probabilities, index: int) -> None:
+        """Note by which probabilities the token at `index` was drawn, where they are wanted."""
+        if self._sampling.weighed and self._sampling.logprobs is not None:
+            self._weighed.append(tell_weights(tokens, probabilities, index, self._sampling.logprobs))
 
     def _adjusted(self, logits: Logits) -> Logits:
         if self._bias is None and self._recent is None:
@@ -166,6 +183,19 @@ def compute_logprob(logits: Logits, drawn: int, wanted: int) -> StepLogprob:
         return min(0.0, float(logits[token]) - total)
 
     return StepLogprob(tell(drawn), tuple(TokenText(int(token), tell(int(token))) for token in ordered))
+
+
+def tell_weights(
+    tokens: npt.NDArray[np.integer], probabilities: npt.NDArray[np.floating], index: int, wanted: int
+) -> StepLogprob:
+    """Log-probability of the token at `index` of those that could be drawn, and of the `wanted` likeliest of them.
+    Tokens without any probability are left out."""
+    with np.errstate(divide="ignore"):
+        # What is certain must not be more than that by rounding.
+        found = np.minimum(np.log(probabilities.astype(np.float64)), 0.0)
+    order = np.argsort(-found, kind="stable")[:wanted]
+    top = tuple(TokenText(int(tokens[at]), float(found[at])) for at in order if found[at] > -math.inf)
+    return StepLogprob(float(found[index]), top)
 
 
 def make_step(drawn: tuple[int, ...], rows: Iterable[Logits], wanted: int | None) -> Step:

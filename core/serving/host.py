@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any, assert_never
 from weakref import WeakMethod
 
@@ -19,7 +20,7 @@ from core.contract.models import Embedder, ModelSpec, Reranker, StreamModel, Tok
 from core.decoding.masks.trials import FormTrials
 from core.errors import BenchtopError, LoadFailed, ModelNotReady
 from core.lanes import WorkLanes
-from core.requests import ReasoningWish
+from core.requests import ReasoningWish, Scalar
 from core.serving.ability import Request
 from core.serving.content import RequestContent
 from core.serving.failures import explain_load_failure
@@ -60,6 +61,7 @@ class Host:
         answers: AnswerSettings = AnswerSettings(),
         prompts: PromptSettings = PromptSettings(),
         reasoning: ReasoningWish = ReasoningWish(),
+        variables: Mapping[str, Scalar] = MappingProxyType({}),
         lanes: WorkLanes | None = None,
         trials: FormTrials | None = None,
         store: PrefixStore | None = None,
@@ -69,13 +71,13 @@ class Host:
     ) -> None:
         """`sampling` and `answers`: how requests are sampled that do not say it, before what the model's makers
         recommend, and what their answers are; `prompts`: what is done to their prompts; `reasoning`: how models think
-        for requests that do not say it; `lanes`: where prompts are read, `trials`: where constraints are tried, its own
-        where it is given none; `store`: where prefixes are kept that the model's KV cache does not hold; `reuse`:
-        whether any are reused; `prefill_share`: as `PrefillPace` has it; `encoding`: how passes over texts are put
-        together."""
+        for requests that do not say it; `variables`: those of the chat template that no request sets; `lanes`: where
+        prompts are read, `trials`: where constraints are tried, its own where it is given none; `store`: where prefixes
+        are kept that the model's KV cache does not hold; `reuse`: whether any are reused; `prefill_share`: as
+        `PrefillPace` has it; `encoding`: how passes over texts are put together."""
         self._prefill_share = prefill_share
         self._encoding = encoding
-        self._defaults = RequestDefaults(sampling, answers, reasoning, reuse, prompts)
+        self._defaults = RequestDefaults(sampling, answers, reasoning, reuse, prompts, variables)
         self._store = store
         self.name = name
         self._lanes = lanes or WorkLanes()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ from core.requests import (
     RawText,
     RawTokens,
     ReasoningWish,
+    Scalar,
     Tool,
     name_prompt_field,
 )
@@ -87,12 +89,15 @@ class PromptReader:
         schema: ResponseSchema | None = None,
         answers: AnswerSettings = AnswerSettings(),
         prompts: PromptSettings = PromptSettings(),
+        variables: Mapping[str, Scalar] = MappingProxyType({}),
     ) -> None:
         """Tries the model's chat template out; what it cannot do is in `notes`. `reasoning`: how the model thinks for
-        requests that do not say it; `schema`: what its answers are read by in place of its family's way."""
+        requests that do not say it; `schema`: what its answers are read by in place of its family's way; `variables`:
+        those of the chat template that no request sets."""
         self._reasoning = reasoning
         self._answers = answers
         self._prompts = prompts
+        self._variables = variables
         self._schema = schema
         self._name = name
         self._spec = spec
@@ -122,7 +127,7 @@ class PromptReader:
         return self._context
 
     def _make_voice(self, source: str | None) -> ChatVoice:
-        voice = ChatVoice(source, self._spec, self._tokenizer, self._name, self._schema)
+        voice = ChatVoice(source, self._spec, self._tokenizer, self._name, self._schema, self._variables)
         for note in voice.encoder.notes:
             log.warning("about the chat template", model=self._name, note=note)
         return voice

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import assert_never, cast
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ from core.requests import (
     Reranking,
     ResolvedGeneration,
     Sampling,
+    Scalar,
     Transcription,
 )
 from core.serving.ability import Request, find_ability, find_kind, require_able
@@ -68,6 +70,8 @@ class RequestDefaults(Struct, frozen=True):
     reuse: bool = True
     """Whether they may begin with prefixes that were computed before; where not, none does."""
     prompts: PromptSettings = PromptSettings()
+    variables: Mapping[str, Scalar] = MappingProxyType({})
+    """Of the chat template."""
 
 
 class ReadyJob(Struct, frozen=True):
@@ -108,6 +112,7 @@ class ReadyModel:
                 loaded.schema,
                 defaults.answers,
                 defaults.prompts,
+                defaults.variables,
             )
 
     @property
@@ -233,6 +238,7 @@ class ReadyModel:
         """What needs the model's own tokens, or its prompt without an answer."""
         for asked, field, what in (
             (request.tell_prompt, "logprobs", "tell how likely a prompt is"),
+            (request.sampling.weighed, "post_sampling_probs", "tell by which probabilities they are drawn"),
             (request.max_tokens == 0, "max_tokens", "compute a prompt and no answer"),
             (request.biased_texts, "logit_bias", "say which tokens a text has; name token ids"),
         ):

@@ -106,7 +106,9 @@ class ServedChoice:
         self.limit = limit
         """New tokens at most."""
         self._limit_reason = FinishReason.CONTEXT if full else FinishReason.LENGTH
-        self._sampling = request.sampling.choice(index)
+        sampling = request.sampling.choice(index)
+        # Where beginnings are joined an end may be drawn that the mask does not allow.
+        self._sampling = sampling if job.mask is None else replace(sampling, joins_beginnings=False)
         self.scores = PromptScores(job.prompt) if request.tell_prompt and index == 0 else None
         self.tokens = list(job.prompt)
         self.sequence: SequenceId | None = None
@@ -127,7 +129,10 @@ class ServedChoice:
         self.mask = job.mask.copy() if job.mask is not None else None
         """What it may write; goes on from where it is after a pre-emption, and on a model that was loaded again."""
         self._guard = LoopGuard(job.loop_guard) if job.loop_guard else None
-        self._text = TextStream(request.stop)
+        self._text = TextStream(request.stop, request.lines.indent)
+        self._line_seconds = request.lines.seconds
+        """After which it ends once it has a second line."""
+        self._has_line = False
         self._shown = job.shown
         ending = job.ending
         self._watch = ThoughtWatch(ending, ending.budget) if ending is not None and ending.budget is not None else None
@@ -209,7 +214,7 @@ class ServedChoice:
                 break
             if reason is not None:
                 break
-        if reason is not None and self._text.stopped is None:
+        if reason is not None and not self._text.closed:
             if self._scope is not None:
                 text.append(self._text.push_free(self._scope.finish()))
             text.append(self._text.finish())
@@ -221,6 +226,7 @@ class ServedChoice:
         self.generated += 1
         if not end:
             text.append(self._decode(token, tokenizer))
+            self._has_line = self._has_line or (self._line_seconds is not None and "\n" in text[-1])
         return self._reason(end or self._is_whole_with(token))
 
     def _decode(self, token: int, tokenizer: Tokenizer) -> str:
@@ -292,10 +298,17 @@ class ServedChoice:
             return FinishReason.STOP
         if self.generated >= self.limit:
             return self._limit_reason
+        if self._text.outdented or self._is_late():
+            return FinishReason.LENGTH
         if self._guard is not None and self._guard.has_looped(self.tokens):
             self.looped = True
             return FinishReason.LOOP
         return None
+
+    def _is_late(self) -> bool:
+        if self._line_seconds is None or not self._has_line:
+            return False
+        return self.last_token - self.first_token > self._line_seconds
 
     def _events(self, text: str, reason: FinishReason | None) -> list[Event]:
         events: list[Event] = []
@@ -315,7 +328,7 @@ class ServedChoice:
         """Log-probabilities of the tokens whose text is out; at the end those of all but what a stop cut off."""
         if not self._held:
             return ()
-        if final and self._text.stopped is None:
+        if final and not self._text.closed:
             out, self._held = self._held, []
         else:
             shown = self._text.emitted

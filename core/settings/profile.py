@@ -7,7 +7,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from core.requests import Sampling, SamplingWish
+from core.chat.template import RESERVED
+from core.requests import Sampling, SamplingWish, Scalar
 from core.settings.model import ModelSettings
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -43,3 +44,10 @@ class Profile(ModelSettings, frozen=True):
     pin: bool = False
     """Never unload it for others, or for being idle."""
     sampling: SamplingDefaults = SamplingDefaults()
+    chat_template_kwargs: dict[str, Scalar] = {}
+    """Variables of its chat template, for requests that do not set them."""
+
+    def __post_init__(self) -> None:
+        for name in self.chat_template_kwargs:
+            if name in RESERVED:
+                raise ValueError(f"chat_template_kwargs may not set {name}, which the server sets itself")

@@ -1,10 +1,12 @@
 """What our loop relies on, of every engine whose steps it schedules."""
 
+import math
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract.models import TokenModel, Trims
 from core.contract.step import SequenceId, Work
@@ -361,6 +363,33 @@ def test_logprobs_are_the_models_own_whatever_the_mask(model: TokenModel, subjec
     free, masked = told
     assert [top.token for top in masked.top] == [top.token for top in free.top]
     assert masked.chosen < masked.top[0].logprob
+
+
+def test_weighed_logprobs_are_those_that_tokens_are_drawn_by(model: TokenModel, subject: Subject) -> None:
+    if subject.engine == "echo":
+        pytest.skip("the echo engine is certain of whatever it says")
+    prompt = prompt_of(model)
+    hot = Sampling(temperature=2.0, top_k=3, top_p=1.0, min_p=0.0, seed=1, logprobs=5)
+    told = []
+    for sampling, masks in (
+        (hot, []),
+        (replace(hot, weighed=True), []),
+        (replace(hot, weighed=True), [only(*model.tokenizer.encode("Kq", special=False))]),
+        (replace(hot, temperature=0.0, weighed=True), []),
+    ):
+        sequence = model.open(sampling, prompt)
+        (step,) = model.step([Work(sequence, prompt, sample=True, masks=masks)])
+        told.append((step.tokens[0], step.logprobs[0]))
+        model.close(sequence)
+    (drawn, own), (same, weighed), (masked, few), (likeliest, certain) = told
+    assert drawn == same
+    raw = [top.logprob / 2.0 for top in own.top[:3]]
+    total = math.log(sum(map(math.exp, raw)))
+    assert [top.token for top in weighed.top] == [top.token for top in own.top[:3]]
+    assert [top.logprob for top in weighed.top] == pytest.approx([value - total for value in raw], abs=1e-4)
+    assert {masked} <= {top.token for top in few.top} == set(model.tokenizer.encode("Kq", special=False))
+    assert [(top.token, top.logprob) for top in certain.top] == [(likeliest, 0.0)] == [(own.top[0].token, 0.0)]
+    assert certain.chosen == 0.0
 
 
 def test_a_text_that_masks_allow_alone_is_scored_as_the_model_finds_it(model: TokenModel) -> None:

@@ -18,9 +18,12 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
+
+from core.chat.common_templates import COMMON_TEMPLATES
 
 CHAT: Final = "guide"
 MODELS: Final = {
@@ -68,6 +71,9 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
     sampling = {"temperature": given.temp, "seed": given.seed}
     lines = [f'[models."{alias}"]', f'source = "{find_model(given)}"', "", f'[models."{alias}".sampling]']
     lines += [f"{name} = {value}" for name, value in sampling.items() if value is not None]
+    # llama-server tells each template the day, though no client does.
+    today = time.strftime("%d %b %Y")
+    lines += ["", f'[models."{alias}".chat_template_kwargs]', f'date_string = "{today}"']
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     arguments = [
         "--serve",
@@ -86,7 +92,8 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
     for option, value in (
         ("--api-key", given.api_key),
         ("--batch", str(given.batch_size) if (given.batch_size or 0) >= LEAST_BATCH_TOKENS else None),
-        ("--reasoning-effort", "none" if given.reasoning == "off" else None),
+        # It has models think whose templates take a switch, where nobody says anything.
+        ("--reasoning-effort", "none" if given.reasoning == "off" else "medium"),
         ("--chat-template", given.chat_template_file or choose_template(given.chat_template)),
     ):
         if value:
@@ -95,8 +102,8 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
 
 
 def choose_template(given: str | None) -> str | None:
-    """A template of the user's; names of those that llama-server has built in mean nothing here."""
-    return given if given and "{" in given else None
+    """A template of the user's, or the name of one that is known here too."""
+    return given if given and ("{" in given or given in COMMON_TEMPLATES) else None
 
 
 def find_model(given: argparse.Namespace) -> str:

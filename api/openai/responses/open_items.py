@@ -62,6 +62,10 @@ class OpenMessage:
         self._logprobs += told
         events.write(self._delta(text, told))
 
+    @property
+    def ends_line(self) -> bool:
+        return bool(self._text) and self._text[-1].endswith("\n")
+
     def end(self, status: ItemStatus, events: EventWriter) -> OutputItem:
         item_id, index, text = self._id, self._index, "".join(self._text)
         done = SaidDone(

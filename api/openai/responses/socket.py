@@ -40,7 +40,7 @@ from api.openai.responses.steering import (
     tell_pending,
 )
 from core.errors import BenchtopError, Busy, Cancelled, RequestError
-from core.events import Failed
+from core.events import Failed, Usage
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
@@ -318,6 +318,11 @@ class ResponseSession:
             await self._send_of(target, prepared.writer.write, [])
             async for events in stream:
                 await self._send_of(target, prepared.writer.write, self._live.retell(events))
+                if target.steers and prepared.writer.at_line_end and prepared.generation.constraint is None:
+                    row = stream.row()
+                    taken = Usage(row.prompt_tokens, row.cached_tokens, row.completion_tokens)
+                    await self._send_of(target, prepared.writer.steer, taken)
+                    return
 
     async def _send_all(self, frames: list[bytes], captured: MessageCapture, status: int = 200) -> None:
         """`status` as `MessageCapture.give` has it. Raises ClientLeft."""

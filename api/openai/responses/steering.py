@@ -1,4 +1,8 @@
-"""What a user adds to a response while it is being answered: it waits for the response to end."""
+"""What a user adds to a response while it is being answered.
+
+The response ends behind the line that it is writing, or by itself where that is sooner. In a thought, in calls and in
+answers of a certain form it is not cut short.
+"""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ CUT_SHORT: Final[Mapping[FinishReason, IncompleteDetails]] = {
     FinishReason.CONTEXT: IncompleteDetails("max_output_tokens", "context"),
     FinishReason.LOOP: IncompleteDetails("max_output_tokens", "loop"),
 }
+STEERED: Final = IncompleteDetails("steered")
 KNOWN_CODES: Final = frozenset({"context_length_exceeded"})
 """Codes of a failed response by which clients know what to do."""
 
@@ -135,6 +136,24 @@ class ResponseWriter:
         """The frames of further events about the response, also when it is over."""
         for event in events:
             self._events.write(event)
+        return self._events.take()
+
+    @property
+    def at_line_end(self) -> bool:
+        """Whether what was said last is a whole line of a message, so that an answer may be left there."""
+        return not self.over and isinstance(self._open, OpenMessage) and self._open.ends_line
+
+    def steer(self, usage: Usage) -> list[bytes]:
+        """The events with which it ends where it is, to be gone on with by another; `usage` is what it has taken."""
+        self._close(cut=True)
+        self._end(
+            replace(
+                self.resource,
+                status="incomplete",
+                incomplete_details=STEERED,
+                usage=translate_response_usage(usage),
+            )
+        )
         return self._events.take()
 
     def snapshot(self) -> ResponseResource:

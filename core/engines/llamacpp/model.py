@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contract.models import ModelSpec
-from core.contract.step import SequenceId, Step, Work
+from core.contract.step import SequenceId, Step, StepLogprob, Work
 from core.decoding.masks.bits import unpack_mask
 from core.decoding.sampling import find_likely, make_step
 from core.decoding.verify import verify_draft
@@ -47,13 +47,15 @@ class NoSlot(EngineFailed):
 class _LlamaSequence:
     """A sequence: how many tokens it has, how it samples, and the native chain that does."""
 
-    __slots__ = ("chain", "enough", "length", "sampling")
+    __slots__ = ("chain", "enough", "length", "sampling", "weighed")
 
     def __init__(self, sampling: Sampling, chain: native.llama_sampler_p) -> None:
         self.sampling = sampling
         self.chain = chain
         self.enough = count_enough(sampling)
         self.length = 0
+        self.weighed: list[StepLogprob] = []
+        """Of the tokens that the step has drawn, where those that they are drawn by are wanted."""
 
 
 class LlamaModel:
@@ -228,15 +230,19 @@ class LlamaModel:
         wrong = len(work.draft) + 1 - len(drawn)
         if wrong and not native.llama_memory_seq_rm(self._memory, work.sequence, state.length, -1):
             raise EngineFailed(f"llama.cpp could not take back {wrong} guesses.")
-        wanted = state.sampling.logprobs
+        weighed, state.weighed = state.weighed, []
+        if weighed:
+            return Step(drawn, tuple(weighed))
         rows = (self._logits(start + index) for index in range(len(drawn)))
-        return make_step(drawn, rows, wanted)
+        return make_step(drawn, rows, state.sampling.logprobs)
 
     def _draw(self, state: _LlamaSequence, start: int, index: int, mask: bytes | None) -> int:
         """The token behind the first `index` guesses; logits of the step's draws begin at `start`."""
         output, sampling = start + index, state.sampling
         if sampling.seed is not None and not sampling.greedy:
             seed_draw(state.chain, sampling.seed, state.length + index)
+        if sampling.weighed and sampling.logprobs is not None:
+            return self._draw_weighed(state, output, mask)
         if mask is None and state.enough is None:
             # Native throughout: every logit counts.
             return self._sample(state, output)
@@ -258,6 +264,14 @@ class LlamaModel:
             # The largest of anything with a NaN in it is the NaN.
             raise LogitsBroken
         return likeliest
+
+    def _draw_weighed(self, state: _LlamaSequence, output: int, mask: bytes | None) -> int:
+        logits = self._logits(output)
+        likely = find_likely(logits, state.enough) if state.enough else np.arange(len(logits))
+        tokens = likely if mask is None else np.flatnonzero(unpack_mask(mask, len(logits)))
+        token = self._candidates.draw(state.chain, logits, tokens)
+        state.weighed.append(self._candidates.weigh(state.sampling))
+        return token
 
     def _sample(self, state: _LlamaSequence, output: int) -> int:
         token: int = native.llama_sampler_sample(state.chain, self._context, output)

@@ -11,11 +11,15 @@ import llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
+from core.contract.step import StepLogprob
+from core.decoding.sampling import tell_weights
 from core.requests import Sampling
 
 MIN_KEPT_TOKENS = 1
 ANY_SEED = 0xFFFF_FFFF
 """LLAMA_DEFAULT_SEED: by it llama.cpp means a seed of its own choice, another one each time."""
+MOST_JOINED_TOKENS = 256
+"""Among which beginnings are joined: each is compared with each."""
 
 
 def build_chain(
@@ -46,6 +50,9 @@ def build_chain(
     else:
         for sampler in _truncations(sampling):
             add(sampler)
+        if sampling.joins_beginnings and _has_end(vocab):
+            add(native.llama_sampler_init_top_k(MOST_JOINED_TOKENS))
+            add(native.llama_sampler_init_infill(vocab))
         add(native.llama_sampler_init_temp(sampling.temperature))
         add(native.llama_sampler_init_dist(secrets.randbelow(ANY_SEED)))
     if penalized:
@@ -78,6 +85,11 @@ def has_penalties(sampling: Sampling) -> bool:
     return sampling.repeat_last_n != 0 and (
         sampling.repeat_penalty != 1.0 or sampling.frequency_penalty != 0.0 or sampling.presence_penalty != 0.0
     )
+
+
+def _has_end(vocab: native.llama_vocab_p) -> bool:
+    """Where beginnings are joined, an end may be drawn; llama.cpp would abort the process for the want of one."""
+    return bool(max(native.llama_vocab_eot(vocab), native.llama_vocab_eos(vocab)) >= 0)
 
 
 def _truncations(sampling: Sampling) -> list[native.llama_sampler_p]:
@@ -114,6 +126,16 @@ class CandidateTokens:
         token = int(array.data[array.selected].id)
         native.llama_sampler_accept(chain, token)
         return token
+
+    def weigh(self, sampling: Sampling) -> StepLogprob:
+        """By which probabilities the last token was drawn, and the likeliest of those that it was drawn from."""
+        left, selected = self._data[: self._array.size], self._array.selected
+        wanted = sampling.logprobs or 0
+        if sampling.greedy:
+            return tell_weights(left["id"][selected : selected + 1], np.ones(1), 0, wanted)
+        logits = left["logit"].astype(np.float64)
+        weights = np.exp(logits - logits.max())
+        return tell_weights(left["id"], weights / weights.sum(), selected, wanted)
 
 
 class AbortFlag:

@@ -233,7 +233,8 @@ class MlxModel:
         wanted = self._sequences[item.sequence].sampling.logprobs
         if wanted is None:
             return Step(tokens)
-        return Step(tokens, tuple(compute_logprob(logits, token, wanted) for token, logits in drawn))
+        rows = self._sequences[item.sequence].sampler.take_weighed() or [logits for _, logits in drawn]
+        return Step(tokens, tuple(compute_logprob(row, token, wanted) for token, row in zip(tokens, rows, strict=True)))
 
 
 def build_token_ids(rows: Sequence[Sequence[int]]) -> mx.array:

@@ -63,6 +63,8 @@ class MlxSampler:
         self._penalties = Penalties(sampling, history, vocabulary, context) if has_penalties(sampling) else None
         self._seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         self._length = len(history)
+        self._weighed: list[mx.array] = []
+        """What the tokens since `take_weighed` were drawn from, where that is wanted."""
 
     def draw(self, logits: mx.array, mask: bytes | None = None) -> mx.array:
         """The next token, not evaluated yet, from its row of logits, (vocabulary,).
@@ -77,11 +79,23 @@ class MlxSampler:
         if mask is not None:
             logits = mx.where(mx.array(unpack_mask(mask, logits.size)), logits, -math.inf)
         if self._sampling.greedy:
-            return mx.argmax(logits)
+            token = mx.argmax(logits)
+            if self._sampling.weighed:
+                self._weighed.append(mx.where(mx.arange(logits.size) == token, 0.0, -math.inf))
+            return token
+        size = logits.size
         logits, tokens = truncate_logits(logits, self._sampling)
+        if self._sampling.weighed:
+            scaled = logits / self._sampling.temperature
+            self._weighed.append(scaled if tokens is None else _spread(scaled, tokens, size))
         key = mx.random.key((self._seed * GOLDEN_MULTIPLIER + self._length) % (1 << 64))
         index = mx.random.categorical(logits / self._sampling.temperature, key=key)
         return index if tokens is None else tokens[index]
+
+    def take_weighed(self) -> list[mx.array]:
+        """The logits (vocabulary,) that each token since the last call was drawn from, -inf for what could not be."""
+        weighed, self._weighed = self._weighed, []
+        return weighed
 
     def accept(self, token: int) -> None:
         """The token drawn has been taken."""
@@ -141,7 +155,8 @@ def keep_typical(logits: mx.array, share: float) -> mx.array:
 
 
 def compute_logprob(logits: mx.array, drawn: int, wanted: int) -> StepLogprob:
-    """From the raw logits (vocabulary,), so that it does not depend on how the token was drawn."""
+    """From logits (vocabulary,): the raw ones, so that it does not depend on how the token was drawn, or those that it
+    was drawn from. Tokens without any probability are left out."""
     logits = logits.astype(mx.float32)
     values = logits - mx.logsumexp(logits)
     if not wanted:
@@ -150,8 +165,15 @@ def compute_logprob(logits: mx.array, drawn: int, wanted: int) -> StepLogprob:
     best = mx.argpartition(-values, count - 1)[:count]
     best = best[mx.argsort(-values[best])]
     tokens, found = np.array(best).tolist(), np.array(values[best]).tolist()
-    top = tuple(TokenText(token, value) for token, value in zip(tokens, found, strict=True))
+    top = tuple(TokenText(token, value) for token, value in zip(tokens, found, strict=True) if value > -math.inf)
     return StepLogprob(float(np.array(values[drawn])), top)
+
+
+def _spread(logits: mx.array, tokens: mx.array, size: int) -> mx.array:
+    """Logits of these tokens among all, the others -inf."""
+    spread = mx.full(size, -math.inf)
+    spread[tokens] = logits
+    return spread
 
 
 def _bias(sampling: Sampling, vocabulary: int) -> mx.array | None:

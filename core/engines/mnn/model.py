@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec, Tokenizer
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Logits, Sampler, make_step
+from core.decoding.sampling import Logits, Sampler
 from core.decoding.verify import verify_draft
 from core.engines.mnn.lanes import KvLane, choose_lane
 from core.errors import EngineError, EngineFailed, Interrupted
@@ -136,4 +136,4 @@ class MnnModel:
         rows = rows[len(rows) - 1 - len(work.draft) :]
         drawn = verify_draft(work, lambda index, mask: state.sampler.draw(rows[index], mask))
         self.trim(work.sequence, len(state.tokens) - len(work.draft) + len(drawn) - 1)
-        return make_step(drawn, rows, state.sampling.logprobs)
+        return state.sampler.tell(drawn, rows)

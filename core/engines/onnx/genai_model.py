@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Sampler, make_step
+from core.decoding.sampling import Sampler
 from core.decoding.verify import verify_draft
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.errors import EngineError, EngineFailed, Interrupted, LoadFailed
@@ -140,7 +140,7 @@ class GenaiModel:
                 rows.append(self._feed(work.sequence, work.draft[index - 1 : index]))
             return running.sampler.draw(rows[index], mask)
 
-        return make_step(verify_draft(work, draw), rows, running.sampling.logprobs)
+        return running.sampler.tell(verify_draft(work, draw), rows)
 
     def _feed(self, sequence: SequenceId, tokens: Sequence[int]) -> Logits:
         """Append tokens, one at least; the logits behind the last."""

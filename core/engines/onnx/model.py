@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from core.contract.models import ModelSpec
 from core.contract.step import SequenceId, Step, Work
-from core.decoding.sampling import Sampler, make_step
+from core.decoding.sampling import Sampler
 from core.decoding.verify import verify_draft
 from core.engines.hf_tokenizer import JsonTokenizer
 from core.engines.onnx.batching import Batching, group_work
@@ -106,4 +106,4 @@ class OnnxModel:
         rows = logits[len(logits) - 1 - len(work.draft) :]
         drawn = verify_draft(work, lambda index, mask: state.sampler.draw(rows[index], mask))
         state.view.length -= len(work.draft) - (len(drawn) - 1)
-        return make_step(drawn, rows, state.sampling.logprobs)
+        return state.sampler.tell(drawn, rows)

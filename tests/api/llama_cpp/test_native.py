@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.llama_cpp.completion import INFILL_BODY
 from tests.api.conftest import Served, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -74,6 +75,62 @@ async def test_the_likeliest_tokens_are_told_at_each_place(echo: Served) -> None
     assert [event["completion_probabilities"][0]["token"] for event in events[:2]] == ["h", "i"]
 
 
+async def test_the_likeliest_tokens_are_told_as_they_are_drawn(echo: Served) -> None:
+    fields = {"prompt": "hi", "n_probs": 1, "post_sampling_probs": True}
+    body = await post(echo, "/completion", **fields)
+    assert body["completion_probabilities"][1] == {
+        "id": 105,
+        "token": "i",
+        "bytes": [105],
+        "prob": 1.0,
+        "top_probs": [{"id": 105, "token": "i", "bytes": [105], "prob": 1.0}],
+    }
+    assert body["generation_settings"]["post_sampling_probs"] is True
+    events = await streamed(echo, "/completion", **fields)
+    assert [event["completion_probabilities"][0]["prob"] for event in events[:2]] == [1.0, 1.0]
+    # Without `n_probs` nothing is told.
+    assert "completion_probabilities" not in await post(echo, "/completion", prompt="hi", post_sampling_probs=True)
+
+
+async def test_several_answers_can_be_asked_for_by_the_name_that_llama_cpp_has(echo: Served) -> None:
+    assert [each["content"] for each in await post(echo, "/completion", prompt="hi", n_cmpl=2)] == ["hi", "hi"]
+
+
+async def test_samplers_that_are_not_named_are_off(echo: Served) -> None:
+    async def settings(**fields: object) -> Any:
+        given = {"repeat_penalty": 1.5, "typical_p": 0.5, "top_p": 0.9, "min_p": 0.1, "temperature": 0.3} | fields
+        return (await post(echo, "/completion", prompt="hi", **given))["generation_settings"]
+
+    told = await settings(samplers=["top-k", "nucleus", "infill"])
+    assert (told["top_k"], told["top_p"]) == (40, 0.9)
+    assert (told["repeat_penalty"], told["typical_p"], told["min_p"], told["temperature"]) == (1.0, 1.0, 0.0, 1.0)
+    assert told["samplers"][-1] == "infill"
+    none = await settings(samplers=[])
+    assert (none["top_k"], none["top_p"], none["temperature"]) == (0, 1.0, 1.0)
+    for every in ("edkypmxt", ["penalties", "top_k", "typ_p", "tfs_z", "typ_p", "top_p", "min_p", "temperature"], ""):
+        assert await settings(samplers=every) == await settings()
+
+
+async def test_a_line_too_far_to_the_left_ends_a_completion(echo: Served) -> None:
+    body = await post(echo, "/completion", prompt="  a\n  b\nc", n_indent=2, t_max_predict_ms=600_000)
+    assert (body["content"], body["stop_type"]) == ("  a\n  b\n", "limit")
+    settings = body["generation_settings"]
+    assert (settings["n_indent"], settings["t_max_predict_ms"]) == (2, 600_000)
+
+
+async def test_what_editors_send_for_a_gap_is_read() -> None:
+    chunk = {"text": "x", "time": [1, 2], "filename": "a.py"}
+    sampling = {"top_k": 40, "top_p": 0.99, "samplers": ["top_k", "top_p", "infill"]}
+    limits = {"n_predict": 256, "n_indent": 4, "t_max_prompt_ms": 500, "t_max_predict_ms": 1500}
+    gap = {"input_prefix": "a", "input_suffix": "b", "input_extra": [chunk], "prompt": "    "}
+    asked = INFILL_BODY.decode(json.dumps(gap | sampling | limits | {"cache_prompt": True}).encode())
+    assert (asked.body.n_indent, asked.body.t_max_predict_ms) == (4, 1500)
+    assert asked.ignored == ("input_extra.time", "t_max_prompt_ms")
+    # To have files computed before they are needed.
+    warming = {"n_predict": 0, "samplers": [], "t_max_predict_ms": 1, "response_fields": [""]}
+    INFILL_BODY.decode(json.dumps(gap | warming).encode())
+
+
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
@@ -109,7 +166,9 @@ async def test_a_reply_has_the_fields_that_were_asked_for(echo: Served) -> None:
         ({"prompt": {"prompt_string": "a", "multimodal_data": ["aGk="]}}, "prompt.multimodal_data"),
         ({"prompt": "a", "n_probs": -1}, "n_probs"),
         ({"prompt": "a", "mirostat": 2}, "mirostat"),
-        ({"prompt": "a", "post_sampling_probs": True}, "post_sampling_probs"),
+        ({"prompt": "a", "samplers": ["top_p", "top_k"]}, "samplers"),
+        ({"prompt": "a", "samplers": "kz"}, "samplers"),
+        ({"prompt": "a", "n_indent": -1}, "n_indent"),
     ],
 )
 async def test_what_cannot_be_done_is_refused_by_field(echo: Served, fields: dict[str, object], named: str) -> None:

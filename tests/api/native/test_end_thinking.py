@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.engines.registry import Engines
 from core.settings.model import ModelSettings
-from tests.api.conftest import Served, serving, settings_of, until, user
+from tests.api.conftest import Served, chat_body, serving, settings_of, until, user
 from tests.fakes.brooding import ANSWER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -34,6 +35,29 @@ async def test_a_thought_under_way_is_ended_and_answered(tmp_path: Path) -> None
         assert message["content"] == ANSWER
         assert message["reasoning_content"].endswith("Enough.")
         assert (await served.http.post(f"/v1/requests/{found[0]}/end_thinking")).status_code == 404
+
+
+async def test_a_completion_is_told_to_end_its_thought_by_its_own_id(tmp_path: Path) -> None:
+    engines = Engines({"echo": "tests.fakes.brooding:BroodingEngine"})
+    settings = settings_of(model=ModelSettings(ctx_size=200_000, slots=2, draft="none"))
+
+    async def end(served: Served, name: str) -> Any:
+        body = {"id": name, "action": "reasoning_end", "model": "echo"}
+        return (await served.http.post("/v1/chat/completions/control", json=body)).json()
+
+    async with serving(tmp_path, settings, engines=engines) as served:
+        body: Any = chat_body(messages=user("x"), stream=True, extra_body={"reasoning_control": True})
+        stream = await served.client.chat.completions.create(**body)
+        said = ""
+        async for chunk in stream:
+            if not said and (chunk.choices[0].delta.model_extra or {}).get("reasoning_content"):
+                assert await end(served, chunk.id) == {"success": True}
+            said += chunk.choices[0].delta.content or ""
+            name = chunk.id
+        assert said == ANSWER
+        over = {"success": False, "message": "no active completion for this id"}
+        assert await end(served, name) == over
+        assert await end(served, "chatcmpl-none") == over
 
 
 async def test_only_a_request_that_thinks_can_be_hurried(echo: Served) -> None:

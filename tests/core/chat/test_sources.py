@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.chat.common_templates import COMMON_TEMPLATES
 from core.chat.sources import TemplateChoice, choose_templates, read_templates
 from core.errors import LoadFailed
 
@@ -52,6 +53,13 @@ def test_the_user_may_name_a_template_of_the_model_or_write_one() -> None:
     assert choose_templates(OWN, "rag", "m") == TemplateChoice("R")
     assert choose_templates(OWN, "{{ messages }}", "m") == TemplateChoice("{{ messages }}")
     assert choose_templates(OWN, ("{{ bos_token }}", "{{ x }}\n"), "m") == TemplateChoice("{{ bos_token }}{{ x }}\n")
+
+
+def test_the_user_may_name_a_common_template_unless_the_model_has_one_of_that_name() -> None:
+    assert choose_templates(OWN, "llama3", "m") == TemplateChoice(COMMON_TEMPLATES["llama3"])
+    assert choose_templates({"llama3": "L"}, "llama3", "m") == TemplateChoice("L")
+    with pytest.raises(LoadFailed, match="any model can be given chatml, "):
+        choose_templates(OWN, "lama3", "m")
 
 
 def test_the_user_may_name_a_file(tmp_path: Path) -> None:

@@ -49,6 +49,19 @@ def test_an_empty_thought_keeps_a_model_from_thinking_that_has_no_switch(source:
     assert voice.write_ending(ReasoningWish(), written, tools=False) is None
 
 
+def test_variables_of_the_settings_hold_where_neither_the_request_nor_its_wish_sets_them() -> None:
+    source = TURNS + "{{ date_string }} {{ 'thinks' if enable_thinking else 'answers' }}"
+    variables = {"date_string": "1 May 2031", "enable_thinking": False}
+    voice = ChatVoice(source, EchoModel().spec, EchoTokenizer(), "m", variables=variables)
+    try:
+        assert voice.write(Conversation((said("x"),))).text.endswith("1 May 2031 answers")
+        assert voice.write(Conversation((said("x"),)), ReasoningWish(think=True)).text.endswith("2031 thinks")
+        said_so = Conversation((said("x"),), {"date_string": "today", "enable_thinking": True})
+        assert voice.write(said_so).text.endswith("today thinks")
+    finally:
+        voice.close()
+
+
 def test_a_thought_in_a_channel_ends_where_the_answers_channel_begins(speak: Speak) -> None:
     voice = speak(HARMONY)
     asked = Conversation((said("x"),))

@@ -110,3 +110,25 @@ def test_what_was_held_back_comes_out_when_the_stop_string_does_not() -> None:
     stream = TextStream(["STOP"])
     assert stream.push(b"a ST") == "a "
     assert stream.push(b"art") == "STart"
+
+
+@given(st.text(" \tab\n", max_size=40), st.integers(1, 4), st.data())
+def test_a_text_ends_before_a_line_that_begins_too_far_to_the_left_however_it_is_cut(
+    text: str, indent: int, data: st.DataObject
+) -> None:
+    first, *others = text.split("\n")
+    kept = [first]
+    for number, line in enumerate(others):
+        blanks = len(line) - len(line.lstrip(" \t"))
+        last = number == len(others) - 1
+        whole = blanks >= indent or (last and blanks == len(line))
+        kept.append(line if whole else line[:blanks])
+        if not whole:
+            break
+    stream = TextStream(indent=indent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
+    pieces = [text[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    shown = "".join(stream.push(piece.encode()) for piece in pieces) + stream.finish()
+    assert shown == "\n".join(kept)
+    assert stream.outdented == (len(shown) < len(text))
+    assert stream.emitted == len(shown)

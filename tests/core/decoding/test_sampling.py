@@ -206,6 +206,36 @@ def test_logprobs_are_those_of_the_raw_logits(logits: Logits, wanted: int) -> No
     assert found.chosen == pytest.approx(float(logits[0]) - total, abs=1e-6)
 
 
+@given(some_logits, st.integers(0, 20), st.floats(0.1, 3.0), st.floats(0.1, 1.0))
+def test_weighed_logprobs_are_a_distribution_over_what_could_be_drawn(
+    logits: Logits, wanted: int, temperature: float, share: float
+) -> None:
+    sampling = Sampling(temperature=temperature, top_k=9, top_p=share, seed=3, logprobs=wanted, weighed=True)
+    sampler = Sampler(sampling, (), 64)
+    drawn = sampler.draw(logits)
+    (found,) = sampler.tell((drawn,), [logits]).logprobs
+    candidates = truncate_logits(logits, sampling)
+    chances = np.exp([top.logprob for top in found.top])
+    assert {top.token for top in found.top} <= set(candidates.tolist())
+    assert list(chances) == sorted(chances, reverse=True)
+    assert chances.sum() <= 1.0 + 1e-9
+    if wanted >= len(candidates):
+        assert chances.sum() == pytest.approx(1.0)
+        assert found.chosen == {top.token: top.logprob for top in found.top}.get(drawn, -np.inf)
+
+
+def test_what_can_be_drawn_alone_is_certain_under_its_mask_and_behind_a_penalty() -> None:
+    logits = logits_of(0.5, 0.3, 0.2)
+    greedy = Sampler(Sampling(temperature=0.0, presence_penalty=9.0, logprobs=3, weighed=True), (0,), 64)
+    drawn = greedy.draw(logits), greedy.draw(logits, bytes([0b100]))
+    first, second = greedy.tell(drawn, [logits, logits]).logprobs
+    assert [top.token for top in (*first.top, *second.top)] == [1, 2]
+    assert first.chosen == second.chosen == 0.0
+    drawing = Sampler(Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, logprobs=3, weighed=True), (), 64)
+    (found,) = drawing.tell((drawing.draw(logits, bytes([0b110])),), [logits]).logprobs
+    assert {top.token: round(float(np.exp(top.logprob)), 3) for top in found.top} == {1: 0.6, 2: 0.4}
+
+
 def test_a_sampler_made_behind_some_tokens_draws_what_one_that_drew_them_draws() -> None:
     wide = logits_of(*[0.01] * 100)
     # Of a single candidate nothing is to be chosen.

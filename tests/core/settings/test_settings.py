@@ -240,6 +240,10 @@ MISTAKES = {
         "[models.qwen.sampling]\ntemprature = 1\n",
         r"models\.qwen\.sampling\.temprature is unknown; did you mean temperature\?",
     ),
+    "a template's own variable": (
+        "[models.q]\nchat_template_kwargs = { messages = 1 }\n",
+        r"models\.q: .*may not set messages, which the server sets itself",
+    ),
     "sampling's range": (
         "[models.q.sampling]\ntop_p = 2\n",
         r"models\.q\.sampling\.top_p: 2 is too large; at most 1\.",

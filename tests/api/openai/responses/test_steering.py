@@ -68,9 +68,46 @@ async def test_a_response_that_was_steered_is_gone_on_with_under_its_settings(un
     assert numbers[begun:] == list(range(len(numbers) - begun))
 
 
+async def test_a_long_answer_is_left_behind_the_line_that_it_is_writing(unhurried: Served) -> None:
+    async with opened(unhurried) as socket:
+        await send(socket, input=f"{LONG}\n" * 40)
+        first = (await receive(socket))["response"]["id"]
+        await steer(socket, previous_response_id=first, input="something else")
+        events = await read_until(socket, "response.incomplete")
+        events += await read_until(socket, "response.completed")
+        listed = (await unhurried.http.get(f"/v1/responses/{first}")).json()
+    left = next(event["response"] for event in events if event["type"] == "response.incomplete")
+    assert left["incomplete_details"]["reason"] == "steered"
+    (message,) = left["output"]
+    text = message["content"][0]["text"]
+    assert message["status"] == "incomplete"
+    assert text.endswith("\n")
+    assert len(text) < len(LONG) * 20
+    assert left["usage"]["output_tokens"] >= len(text)
+    assert (listed["status"], listed["output"]) == ("incomplete", left["output"])
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "something else"
+    told = [event["delta"] for event in events if event["type"] == "response.output_text.delta"]
+    assert "".join(told) == f"{text}something else"
+
+
+async def test_an_answer_of_a_certain_form_is_not_cut_short(unhurried: Served) -> None:
+    said = json.dumps({"text": LONG}, indent=1)
+    form = {"format": {"type": "json_schema", "name": "text", "schema": {"type": "object"}}}
+    async with opened(unhurried) as socket:
+        await send(socket, input=said, text=form)
+        first = (await receive(socket))["response"]["id"]
+        await steer(socket, previous_response_id=first, input="{}")
+        ended = (await read_until(socket, "response.completed", "response.incomplete"))[-1]
+        await read_until(socket, "response.completed")
+    assert (ended["type"], json.loads(ended["response"]["output"][0]["content"][0]["text"])) == (
+        "response.completed",
+        {"text": LONG},
+    )
+
+
 async def test_a_response_that_waits_for_results_is_steered_by_the_request_that_brings_them(unhurried: Served) -> None:
     async with opened(unhurried) as socket:
-        await send(socket, input=f"{LONG}\n{CALL}", tools=[WEATHER], stream_id="one")
+        await send(socket, input=f"{LONG}{CALL}", tools=[WEATHER], stream_id="one")
         first = (await receive(socket))["response"]["id"]
         await steer(socket, previous_response_id=first, input=[{"role": "user", "content": "be brief"}])
         *events, pending = await read_until(socket, "response.steer.pending")
@@ -117,7 +154,7 @@ async def test_what_cannot_steer_is_given_back_and_the_connection_lives_on(
 
 async def test_more_additions_than_wait_for_one_response_are_given_back(unhurried: Served) -> None:
     async with opened(unhurried) as socket:
-        await send(socket, input=f"{LONG}\n{CALL}", tools=[WEATHER])
+        await send(socket, input=f"{LONG}{CALL}", tools=[WEATHER])
         first = (await receive(socket))["response"]["id"]
         for number in range(17):
             await steer(socket, previous_response_id=first, input=f"addition {number}")

@@ -22,7 +22,7 @@ from core.errors import (
     RequestError,
 )
 from core.events import FinishReason, Reply, TextDelta
-from core.requests import Caller, Priority, RawText, RawTokens, Sampling
+from core.requests import Caller, LineBounds, Priority, RawText, RawTokens, Sampling
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
@@ -99,6 +99,24 @@ async def test_a_stop_string_across_tokens_is_cut_off_and_named() -> None:
     assert reply.choices[0].text == "one "
     assert reply.choices[0].reason is FinishReason.STOP_SEQUENCE
     assert reply.choices[0].stop == "END"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        (LineBounds(indent=2), "if a:\n  b\n "),
+        (LineBounds(indent=1), "if a:\n  b\n c"),
+        (LineBounds(seconds=1e-12), "if a:\n"),
+        (LineBounds(seconds=1e9), "if a:\n  b\n c"),
+    ],
+)
+async def test_bounds_on_lines_end_a_choice_behind_its_first_line(bounds: LineBounds, text: str) -> None:
+    async with hosting(model()) as host:
+        job = asks("if a:\n  b\n c", lines=bounds, sampling=Sampling(logprobs=0), tell_tokens=True)
+        (choice,) = (await (await host.submit(job)).reply()).choices
+    assert choice.text == text
+    assert choice.reason is (FinishReason.STOP if text.endswith("c") else FinishReason.LENGTH)
+    assert b"".join(logprob.data for logprob in choice.logprobs).decode() == text
 
 
 async def test_a_full_context_ends_a_choice_and_says_so() -> None:
