@@ -7,7 +7,7 @@ import pytest
 from core.chat.parsers.family import ThinkingPhase
 from core.chat.voice import ChatVoice
 from core.engines.echo import EchoModel, EchoTokenizer
-from core.requests import Conversation, ReasoningWish, Role, Tool
+from core.requests import Conversation, ReasoningWish, Role, Scalar, Tool
 from tests.fakes.support import said
 
 NO_THOUGHT = ReasoningWish(think=False)
@@ -51,7 +51,7 @@ def test_an_empty_thought_keeps_a_model_from_thinking_that_has_no_switch(source:
 
 def test_variables_of_the_settings_hold_where_neither_the_request_nor_its_wish_sets_them() -> None:
     source = TURNS + "{{ date_string }} {{ 'thinks' if enable_thinking else 'answers' }}"
-    variables = {"date_string": "1 May 2031", "enable_thinking": False}
+    variables: dict[str, Scalar] = {"date_string": "1 May 2031", "enable_thinking": False}
     voice = ChatVoice(source, EchoModel().spec, EchoTokenizer(), "m", variables=variables)
     try:
         assert voice.write(Conversation((said("x"),))).text.endswith("1 May 2031 answers")
