@@ -29,7 +29,6 @@ class _MnnSequence(Struct):
     """A sequence: what it is made of, how it draws, and the lane it is computed in while it has one."""
 
     tokens: list[int]
-    sampling: Sampling
     sampler: Sampler
     lane: KvLane | None = None
 
@@ -98,7 +97,7 @@ class MnnModel:
         if len(self._sequences) >= self.spec.sequences:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _MnnSequence(tokens, sampling, Sampler(sampling, history, self.spec.context))
+        self._sequences[sequence] = _MnnSequence(tokens, Sampler(sampling, history, self.spec.context))
         return sequence
 
     def _watch(self) -> None:

@@ -41,7 +41,6 @@ class _GenaiSequence(Struct):
 
     generator: Native
     tokens: list[int]
-    sampling: Sampling
     sampler: Sampler
 
 
@@ -116,9 +115,7 @@ class GenaiModel:
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         generator = _asked(self._generator)
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _GenaiSequence(
-            generator, [], sampling, Sampler(sampling, history, self.spec.context)
-        )
+        self._sequences[sequence] = _GenaiSequence(generator, [], Sampler(sampling, history, self.spec.context))
         return sequence
 
     def _generator(self) -> Native:

@@ -25,7 +25,6 @@ class _OnnxSequence(Struct):
     """A sequence: what it holds, and how it draws."""
 
     view: SequenceView
-    sampling: Sampling
     sampler: Sampler
 
 
@@ -88,7 +87,7 @@ class OnnxModel:
             view.leave()
             raise EngineError(f"All {self.spec.sequences} sequences are open already.")
         sequence = SequenceId(next(self._ids))
-        self._sequences[sequence] = _OnnxSequence(view, sampling, Sampler(sampling, history, self.spec.context))
+        self._sequences[sequence] = _OnnxSequence(view, Sampler(sampling, history, self.spec.context))
         return sequence
 
     def _forward(self, work: Sequence[Work]) -> Floats:
