@@ -86,7 +86,8 @@ class GgmlLibrary:
                 description or name,
                 kind,
                 told.total,
-                min(told.free, told.total),
+                # What others took beyond a budget makes it less than zero, which this type cannot hold.
+                max(0, min(ctypes.c_ssize_t(told.free).value, told.total)),
                 id=name,
                 backend=backend,
                 address=_read(told.address).lower(),

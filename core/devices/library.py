@@ -33,10 +33,16 @@ LIBRARY_PATH: Final = "LLAMA_CPP_LIB_PATH"
 HIDING: Final[Mapping[Backend, tuple[str, ...]]] = {
     Backend.CUDA: ("CUDA_VISIBLE_DEVICES",),
     Backend.ROCM: ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
-    Backend.VULKAN: ("GGML_VK_VISIBLE_DEVICES",),
+    Backend.VULKAN: ("GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_DISABLE"),
     Backend.SYCL: ("ONEAPI_DEVICE_SELECTOR", "ZE_AFFINITY_MASK"),
 }
 """Variables that hide cards from a part of the library, or put them into another order."""
+BACKEND_OF_PART: Final[Mapping[str, Backend]] = {
+    **{each.value.lower(): each for each in Backend if each.value},
+    "hip": Backend.ROCM,
+    "metal": Backend.METAL,
+}
+"""By the names of files: a part that finds no device of its own is not told of by the library."""
 _PART: Final = re.compile(r"(?:lib)?ggml-(?P<part>[a-z]+)(?:[-.]|$)")
 _PROCESSOR_PARTS: Final = frozenset({"base", "cpu", "blas"})
 log = get_logger(__name__)
@@ -47,6 +53,7 @@ class LibraryView(Struct, frozen=True):
 
     devices: tuple[Device, ...] = ()
     backends: tuple[str, ...] = ()
+    """The parts that it was built with, by the names of their registries, whether they find a device or not."""
     said: str = ""
     """Its last complaint, where it finds none."""
     problem: str = ""
@@ -124,7 +131,8 @@ class LlamaLibrary:
             said = find_decisive_line(told.said) or f"its process ended with {told.code}"
             return LibraryView(problem=f"llama.cpp could not tell its devices: {said}.")
         said = "" if look.devices else find_decisive_line(told.said)
-        return LibraryView(look.devices, look.backends, said, lost=look.lost)
+        parts = (BACKEND_OF_PART[part].value for part in sorted(self.list_parts()) if part in BACKEND_OF_PART)
+        return LibraryView(look.devices, tuple(dict.fromkeys((*look.backends, *parts))), said, lost=look.lost)
 
 
 def find_library_folder(environment: Mapping[str, str]) -> Path | None:
@@ -162,7 +170,8 @@ class LibraryLooks:
     def find(self, cards: tuple[Device, ...], *, anew: bool = False) -> LibraryView:
         """What the library can use; by a look where none was kept for this library and these cards, or `anew`.
 
-        Its `free` is as of the look. A look that failed is kept for this process alone.
+        Its `free` is as of the look. A look that failed or found no devices is kept for this process alone: the driver
+        that was missing may be there at the next start, and no card tells of that.
         """
         if self._library.is_for_processors():
             return self._library.look()
@@ -172,6 +181,6 @@ class LibraryLooks:
         if anew or self._last is None or self._last.fingerprint != fingerprint:
             self._last = KeptLook(fingerprint, self._library.look())
             self._looked = time.monotonic()
-            if self.file is not None and not (self._last.view.problem or self._last.view.lost):
+            if self.file is not None and self._last.view.devices and not self._last.view.lost:
                 keep_value(self.file, self._last)
         return self._last.view

@@ -21,7 +21,7 @@ NEED_OF_BACKEND: Final[Mapping[Backend, str]] = {
     Backend.METAL: "METAL",
 }
 """What llama-cpp-python is built with for a maker's cards: the word in `-DGGML_...=on`."""
-ANY_CARD: Final = frozenset({Backend.VULKAN, Backend.OPENCL, Backend.WEBGPU})
+ANY_CARD: Final = (Backend.VULKAN, Backend.OPENCL, Backend.WEBGPU)
 """Parts of the library that compute on the cards of several makers."""
 
 
@@ -104,7 +104,7 @@ def _find_card(device: Device, cards: Sequence[Device], all_devices: Sequence[De
 
 def _may_be(card: Device, backends: Set[Backend]) -> bool:
     """Whether a card may be a device without an address, of those that these parts of the library have."""
-    return card.backend in backends or bool(backends & ANY_CARD)
+    return card.backend in backends or not backends.isdisjoint(ANY_CARD)
 
 
 def _is_same_name(one: str, other: str) -> bool:
@@ -132,11 +132,18 @@ def _explain(card: Device, view: LibraryView, environment: Mapping[str, str]) ->
         return "Models do not run on it: llama-cpp-python is not installed.", _command(need)
     if view.problem:
         return "Whether models run on it is not known.", ""
-    if not {each.value for each in (card.backend, *ANY_CARD)} & set(view.backends):
+    able = [
+        each for each in (card.backend, *sorted(ANY_CARD, key=lambda part: part.value)) if each.value in view.backends
+    ]
+    if not able:
         return f"Models do not run on it: llama-cpp-python was built without {_words(need)}.", _command(need)
-    if hiding := next((name for name in HIDING.get(card.backend, ()) if name in environment), ""):
+    if hiding := next((name for each in able for name in HIDING.get(each, ()) if name in environment), ""):
         return f"Models do not run on it: the variable {hiding} hides it from llama.cpp.", f"unset {hiding}"
     said = f" It says: {view.said}." if view.said else ""
+    if Backend.VULKAN in able and card.backend not in able:
+        # The kernel drives it, and what Vulkan needs besides is a package of its own.
+        mend = "install its Vulkan driver, Mesa's or its maker's"
+        return f"Models do not run on it: Vulkan does not find it; {mend}.{said}", ""
     return f"Models do not run on it: llama.cpp does not find it.{said}", ""
 
 

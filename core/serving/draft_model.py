@@ -109,7 +109,8 @@ def add_draft(loaded: LoadedModel, model: str, chosen: Way, load: LoadDraft) -> 
         drafting.shutdown()
         loaded.shutdown()
         raise
-    return replace(loaded, notes=(*loaded.notes, *drafting.notes), proposer=drafter)
+    buffers = drafting.model.spec.buffers
+    return replace(loaded, notes=(*loaded.notes, *drafting.notes), proposer=drafter, draft_buffers=buffers)
 
 
 def _simple_proposer(model: Model, chosen: Simple) -> tuple[Proposer, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from core.cache.identity import ModelIdentity
 from core.chat.parsers.response_schema import ResponseSchema
 from core.contract.models import Model
-from core.contract.placement import HOST
+from core.contract.placement import HOST, DeviceBuffers
 from core.decoding.speculate import Proposer
 
 
@@ -26,22 +27,29 @@ class LoadedModel(Struct, eq=False):
     """Whose its states are; None for a model whose states cannot be kept."""
     schema: ResponseSchema | None = None
     """What its answers are read by in place of its family's way."""
+    draft_buffers: tuple[DeviceBuffers, ...] = ()
+    """What a model that drafts for it has of each device."""
 
     @property
     def promised(self) -> int:
         """Bytes of main memory that the model and its draft model take once their contexts are full; zero for a script,
         which has no weights."""
         spec = self.model.spec
-        if any(each.device != HOST for each in spec.buffers):
-            # The proposer's may lie on the same devices, and was measured where they do not.
-            return sum(each.total for each in spec.buffers if each.device == HOST)
         own = spec.weight_bytes + spec.cells * spec.kv_bytes_per_token if spec.weight_bytes else 0
+        if any(each.device != HOST for each in spec.buffers):
+            own = sum(each.total for each in spec.buffers if each.device == HOST)
+        if any(each.device != HOST for each in self.draft_buffers):
+            return own + sum(each.total for each in self.draft_buffers if each.device == HOST)
         return own + (self.proposer.promised if self.proposer is not None else 0)
 
     @property
     def elsewhere(self) -> Mapping[str, int]:
-        """Bytes of accelerators that it has, by their ids; none where its engine does not tell."""
-        return {each.device: each.total for each in self.model.spec.buffers if each.device != HOST and each.total}
+        """Bytes of accelerators that it and its draft model have, by their ids; none where its engine does not tell."""
+        sums: Counter[str] = Counter()
+        for each in (*self.model.spec.buffers, *self.draft_buffers):
+            if each.device != HOST and each.total:
+                sums[each.device] += each.total
+        return sums
 
     def shutdown(self) -> None:
         try:

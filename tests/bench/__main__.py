@@ -4,7 +4,8 @@ Without a name: startup, selection, overhead, decode, own, draft, fit, filter an
 alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
 and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window; `fit`
 with a model says what each device takes of it, and `placed` what its process was seen to take there, with
-BENCHTOP_TEST_RPC as tests/fakes/rpc.py has it. `gaps` and `contexts` are streams beside a long prompt, and what long
+BENCHTOP_TEST_RPC as tests/fakes/rpc.py has it; `cards` is a model on an accelerator with less and less room, beside
+llama.cpp's own programs. `gaps` and `contexts` are streams beside a long prompt, and what long
 contexts cost outside the model; `turns` is a stream beside
 conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
 very many tools do to a stream beside them, `observing` what metrics and telemetry cost; `screen` is what the app on a
@@ -25,6 +26,7 @@ from core.guide import WEIGHTS as GUIDE
 from core.hardware import describe_machine
 from tests.bench import (
     bystanders,
+    cards,
     contexts,
     conversations,
     decode,
@@ -62,7 +64,7 @@ from tests.fakes.rpc import VARIABLE as RPC_FOLDER
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
-MODEL_NEEDED = frozenset({"embeddings", "kv", "masks", "placed", "widths"})
+MODEL_NEEDED = frozenset({"cards", "embeddings", "kv", "masks", "placed", "widths"})
 
 
 def main() -> None:
@@ -155,6 +157,9 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "fit": _fit,
     "hybrid": lambda given: [asyncio.run(hybrids.run(given.model, given.folder, given.threads, given.rounds))],
     "kv": lambda given: [kv_types.run(given.model, given.threads, given.tokens, given.rounds)],
+    "cards": lambda given: [
+        cards.run(given.model, given.threads, given.tokens, given.rounds, extra_buffers=not given.plain_buffers)
+    ],
     "placed": lambda given: [placed.run(given.model, Path(os.environ[RPC_FOLDER]))],
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [

@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,17 @@ SERVER_VARIABLE = "LLAMA_SERVER"
 
 @contextmanager
 def serve_peer(
-    model: Path, threads: int, *, context: int, slots: int, extra_buffers: bool, more: Sequence[str] = ()
+    model: Path,
+    threads: int,
+    *,
+    context: int,
+    slots: int,
+    extra_buffers: bool,
+    more: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServedProcess | None]:
     """It while it serves the file, with `context` tokens a slot; None where there is no such server. `more` are further
-    options."""
+    options, `environment` is its own, where that is another than ours."""
     binary = os.environ.get(SERVER_VARIABLE)
     if not binary:
         yield None
@@ -41,7 +48,10 @@ def serve_peer(
     words = [str(word) for pair in arguments.items() for word in pair]
     extra = [] if extra_buffers else ["--no-repack"]
     with subprocess.Popen(
-        [binary, *words, *extra, *more, "--kv-unified"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [binary, *words, *extra, *more, "--kv-unified"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     ) as server:
         try:
             _wait(port, server)

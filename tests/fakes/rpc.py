@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 VARIABLE: Final = "BENCHTOP_TEST_RPC"
@@ -30,16 +31,19 @@ def find_rpc_folder() -> Path:
 
 
 @contextmanager
-def run_rpc_server(folder: Path, *, room: int = 0) -> Iterator[str]:
+def run_rpc_server(folder: Path, *, room: int = 0, free: int = 0) -> Iterator[str]:
     """A server on loopback for as long as the context is; `host:port`. `room`: bytes that its process may take in all,
-    libraries and threads counted, though it tells of as many as the machine has; zero for any number."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    libraries and threads counted, though it tells of as many as the machine has; `free`: so many beside those that it
+    has when it listens; zero for any number."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     server = subprocess.Popen(
         [folder / "ggml-rpc-server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # A thread sets aside 64 MiB of addresses by itself, which count here.
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
     )
     try:
         end = time.monotonic() + START_SECONDS
@@ -48,6 +52,8 @@ def run_rpc_server(folder: Path, *, room: int = 0) -> Iterator[str]:
                 if there.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.02)
+        if free:
+            room = psutil.Process(server.pid).memory_info().vms + free
         if room:
             import resource  # Linux has it
 

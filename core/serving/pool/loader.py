@@ -137,7 +137,8 @@ class ModelLoader:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
             else:
-                load_draft = partial(self._load_draft, candidate.engine.name, options, stop, tell)
+                left = leave_to_draft(options, loaded)
+                load_draft = partial(self._load_draft, candidate.engine.name, left, stop, tell)
                 return add_draft(loaded, artifact.name, guessing, load_draft)
         if len(failures) == 1:
             raise failures[0]
@@ -233,9 +234,9 @@ class ModelLoader:
         options: LoadOptions,
     ) -> LoadedModel:
         """With the same engine where that takes it; `beside` the model that has these options, whose devices it may
-        use. Raises what loading raises."""
+        use, with what that has left of its limits. Raises what loading raises."""
         idle = 0 if beside.gpu_layers == 0 else None
-        options = replace(options, gpu_layers=idle, rpc=beside.rpc)
+        options = replace(options, gpu_layers=idle, rpc=beside.rpc, device_memory=beside.device_memory)
         candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
         if not candidates:
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}, which is to draft.")
@@ -374,6 +375,13 @@ def _follow_steps(engine: str, options: LoadOptions, tell: Callable[[str], None]
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:
     return next((wanted for wanted in list_formats(artifact) if wanted in engine.formats), None)
+
+
+def leave_to_draft(options: LoadOptions, loaded: LoadedModel) -> LoadOptions:
+    """The options of a model with what it has left of its limits on devices to the one that drafts for it."""
+    held = loaded.elsewhere
+    left = tuple((device, max(0, size - held.get(device, 0))) for device, size in options.device_memory)
+    return replace(options, device_memory=left)
 
 
 def identify_model(engine: Engine, artifact: Artifact, options: LoadOptions, model: Model) -> ModelIdentity | None:

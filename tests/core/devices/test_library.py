@@ -86,7 +86,20 @@ def test_a_look_is_kept_over_restarts_for_the_same_library_and_cards(tmp_path: P
     assert again.find((CARD,)) == seen
 
 
-@pytest.mark.parametrize("change", ["library", "cards", "variable"])
+def test_a_library_that_found_no_device_is_asked_again_by_the_next_process(tmp_path: Path) -> None:
+    looks = LibraryLooks(LlamaLibrary(build_ggml(tmp_path / "lib", (PROCESSOR,), parts=("vulkan", "rpc"))))
+    looks.file = tmp_path / "devices.json"
+    assert looks.find(()).backends == ("CPU", "RPC", "Vulkan")
+    assert not looks.file.exists()
+
+
+def test_a_budget_that_is_overdrawn_leaves_nothing_free(tmp_path: Path) -> None:
+    overdrawn = FakeGgmlDevice("Vulkan0", "a card", "Vulkan", 8 * GIB, (1 << 64) - GIB)
+    (device,) = LlamaLibrary(build_ggml(tmp_path, (overdrawn,))).look().devices
+    assert (device.total, device.free) == (8 * GIB, 0)
+
+
+@pytest.mark.parametrize("change", ["library", "cards", "CUDA_VISIBLE_DEVICES", "VK_DRIVER_FILES"])
 def test_another_library_other_cards_and_hidden_ones_are_looked_at_anew(change: str, tmp_path: Path) -> None:
     folder = build_ggml(tmp_path / "lib", (CUDA,))
     environment: dict[str, str] = {}
@@ -94,8 +107,8 @@ def test_another_library_other_cards_and_hidden_ones_are_looked_at_anew(change: 
     before = library.fingerprint((CARD,))
     if change == "library":
         (folder / "libggml-cuda.so").write_bytes(b"another build")
-    if change == "variable":
-        environment["CUDA_VISIBLE_DEVICES"] = "1"
+    if change.isupper():
+        environment[change] = "1"
     assert library.fingerprint(() if change == "cards" else (CARD,)) != before
 
 

@@ -94,6 +94,7 @@ def test_a_device_behind_the_network_is_no_card_of_this_machine() -> None:
             "llama.cpp does not find it. It says: ggml_cuda_init: driver too old.",
             "",
         ),
+        (RADEON, LibraryView(backends=("CPU", "Vulkan")), {}, "does not find it; install its Vulkan driver", ""),
         (H200, LibraryView(problem="It hangs."), {}, "is not known", ""),
     ],
 )
@@ -121,6 +122,13 @@ def test_only_a_variable_that_hides_cards_of_its_maker_is_blamed() -> None:
     assert unused.mend == ""
     (unused,) = survey((RADEON,), view, {"HIP_VISIBLE_DEVICES": "-1"}).unused
     assert unused.mend == "unset HIP_VISIBLE_DEVICES"
+
+
+@pytest.mark.parametrize("name", ["GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES"])
+def test_a_variable_that_hides_cards_from_vulkan_is_blamed_for_any_makers(name: str) -> None:
+    view = LibraryView(backends=("Vulkan", "CPU"))
+    (unused,) = survey((RADEON,), view, {"HIP_VISIBLE_DEVICES": "-1", name: "3"}).unused
+    assert unused.mend == f"unset {name}"
 
 
 ADDRESSES = st.sampled_from(["", "0000:01:00.0", "0000:02:00.0"])

@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.chat.parsers.response_schema import ResponseSchema
+from core.contract.options import LoadOptions
+from core.contract.placement import HOST, DeviceBuffers
 from core.engines.echo import ARTIFACT, EchoModel
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
 from core.models.resolve import resolve_own
 from core.serving.draft_model import Simple, Way, add_draft
 from core.serving.loaded import LoadedModel
+from core.serving.pool.loader import leave_to_draft
 from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, Settings
@@ -133,4 +137,19 @@ def test_whatever_guesses_for_a_model_its_answers_are_read_by_its_own_schema(way
     drafted = add_draft(loaded, "guide", way, lambda *_: LoadedModel(EchoModel(), "echo"))
     assert drafted.proposer is not None
     assert drafted.schema is schema
+    drafted.shutdown()
+
+
+def test_what_a_draft_model_has_of_a_device_counts_with_its_models_and_against_its_limit() -> None:
+    def load(*buffers: DeviceBuffers) -> LoadedModel:
+        model = EchoModel()
+        model.spec = replace(model.spec, buffers=(DeviceBuffers(HOST, compute=5), *buffers))
+        return LoadedModel(model, "echo")
+
+    loaded = load(DeviceBuffers("CARD0", weights=100), DeviceBuffers("CARD1", kv=7))
+    limits = LoadOptions(device_memory=(("CARD0", 130), ("CARD1", 4)))
+    assert leave_to_draft(limits, loaded).device_memory == (("CARD0", 30), ("CARD1", 0))
+    drafted = add_draft(loaded, "large", ARTIFACT, lambda *_: load(DeviceBuffers("CARD0", weights=20)))
+    assert drafted.elsewhere == {"CARD0": 120, "CARD1": 7}
+    assert drafted.promised == 10
     drafted.shutdown()
