@@ -43,6 +43,15 @@ class GrammarTerms(Protocol):
         """A term for a text, its control tokens by number."""
         ...
 
+    def blanks(self, usual: str = "") -> str:
+        """A term for blanks between two tokens of JSON: `usual`, where a call is held from its beginning."""
+        ...
+
+    def closing(self, text: str, usual: str, ends: Sequence[str]) -> str:
+        """A term for a text and what stands behind a call: `usual`, where a call is held from its beginning;
+        else nothing or any of the ends."""
+        ...
+
     def until(self, text: str, pattern: str = "") -> str:
         """A rule for anything up to the first such text, or for what a regular expression matches, and the text."""
         ...
@@ -150,7 +159,7 @@ class ChatFamily(Struct, frozen=True):
                 if mark is None and first:
                     unread.say_read()
                 elif mark is None:
-                    unread.drop()
+                    unread.part()
             mark = mark or (yield from unread.say_until(anywhere))
             if not mark:
                 break

@@ -26,19 +26,21 @@ class WrittenJson(Struct, frozen=True):
     frame_end: str = ""
 
 
-def write_json_calls(tools: Sequence[Tool], terms: GrammarTerms, written: WrittenJson, *, several: bool) -> str:
-    """Calls as JSON objects of a name and arguments."""
+def write_json_calls(
+    tools: Sequence[Tool], terms: GrammarTerms, written: WrittenJson, ends: Sequence[str], *, several: bool
+) -> str:
+    """Calls as JSON objects of a name and arguments; `ends` are what models end them with."""
     name, arguments = written.keys
-    told = [
-        f"{write_text(f'{json.dumps(tool.name)}, {json.dumps(arguments)}: ')} {terms.arguments(tool)}" for tool in tools
-    ]
-    members = f"{write_text(f'{{{json.dumps(name)}: ')} ({join_choices(told)})"
+    key = (write_text(","), terms.blanks(" "), write_text(f"{json.dumps(arguments)}:"), terms.blanks(" "))
+    told = [" ".join((write_text(json.dumps(tool.name)), *key, terms.arguments(tool))) for tool in tools]
+    begun = (write_text("{"), terms.blanks(), write_text(f"{json.dumps(name)}:"), terms.blanks(" "))
+    members = " ".join((*begun, f"({join_choices(told)})", terms.blanks()))
     if written.listed:
         inner = f"{members} {write_text('}')}"
         more = ' (", " call)*' if several else ""
-        begin, end = terms.mark(f"{written.begin}["), terms.mark(f"]{written.end}")
+        begin, end = terms.mark(f"{written.begin}["), terms.closing("]", written.end, ends)
         return f"calls: {begin} call{more} {end}\ncall: {inner}\n"
-    call = f"call: {mark_term(written.begin, terms)} {members} {mark_term('}' + written.end, terms)}\n"
+    call = f"call: {mark_term(written.begin, terms)} {members} {terms.closing('}', written.end, ends)}\n"
     begin, end = mark_term(written.frame, terms), mark_term(written.frame_end, terms)
     return f"calls: {begin} call{repeat_rule('call', written.between, terms, several=several)} {end}\n{call}"
 

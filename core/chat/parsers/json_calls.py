@@ -21,15 +21,20 @@ FIRST_KEYS: Final = tuple(json.dumps(key) for key in (*NAME_KEYS, *ARGUMENT_KEYS
 """What the object of a call may begin with, where no mark says that it is one."""
 FENCE: Final = "```json\n"
 """What some models write in place of their family's mark."""
-CALL_OBJECT: Final = (
-    r'\s*+(?:\[\s*+)?+\{\{?+\s*+(?:"(?:type|id|tool_call_id)"\s*+:\s*+"[^"]*+"\s*+,\s*+)*'
+_LINE: Final = "\n{"
+"""What some begin a call with amid words, where the first name in the object is that of a tool."""
+_PLAIN_FENCE: Final = "```\n"
+_CALL_MEMBERS: Final = (
+    r'\s*+(?:"(?:type|id|tool_call_id)"\s*+:\s*+"[^"]*+"\s*+,\s*+)*'
     r'(?:"function"\s*+:\s*+\{\s*+)?"(?:name|tool_name|function_name|function|tool|action)"\s*+:\s*+'
     r'"(?P<name>[^"\\]{1,256})"'
 )
+CALL_OBJECT: Final = rf"\s*+(?:\[\s*+)?+\{{\{{?+{_CALL_MEMBERS}"
 """The beginning of an object that is a call where the name is that of a tool, whatever follows. It is
 looked for behind each token, so blanks are never divided anew among its parts."""
 BARE_CALL: Final = rf"\s*+(?:{FENCE})?+{CALL_OBJECT}"
 FENCED_CALL: Final = f"{FENCE}{CALL_OBJECT}"
+_LINE_CALL: Final = rf"\n\{{\{{?+{_CALL_MEMBERS}"
 NO_OBJECT: Final = "A call's arguments are no JSON object."
 
 
@@ -58,17 +63,23 @@ class JsonCalls(CallSyntax):
             opening = write_json_opening(written)
             self.openings = (CallOpening(BARE_CALL, opening, anywhere=False),)
             if FENCE in starts:
-                self.fences = (FENCE,)
-                self.openings = (*self.openings, CallOpening(FENCED_CALL, opening))
+                self.fences = (FENCE, _PLAIN_FENCE + "{", _LINE)
+                self.openings = (*self.openings, CallOpening(FENCED_CALL, opening), CallOpening(_LINE_CALL, opening))
         self.ends = ends
         self._keyed = keyed
 
     def read(self, mark: str, unread: UnreadText) -> Reading[None]:
-        if mark in self.starts:
-            yield from _require_key(unread)
+        if mark in self.starts or mark in self.fences:
             unread.put_back()
             yield from unread.skip_blanks()
-            yield from unread.literal(*(start for start in self.starts if start not in "{["))
+            yield from unread.literal(FENCE, _PLAIN_FENCE)
+            if mark in self.starts:
+                yield from _require_key(unread)
+            else:
+                yield from _require_tool(unread)
+            unread.put_back()
+            yield from unread.skip_blanks()
+            yield from unread.literal(FENCE, _PLAIN_FENCE)
         lists = 0
         while True:
             lists += yield from _skip_all(unread, "[")
@@ -136,7 +147,7 @@ class JsonCalls(CallSyntax):
         return key if self._keyed and members.name is None else None
 
     def write_grammar(self, tools: Sequence[Tool], terms: GrammarTerms, *, several: bool) -> str:
-        return write_json_calls(tools, terms, self._written, several=several)
+        return write_json_calls(tools, terms, self._written, self.ends, several=several)
 
 
 class _CallMembers:
@@ -196,4 +207,30 @@ def _require_key(unread: UnreadText) -> Reading[None]:
     while (yield from unread.literal("[", "{")) is not None:
         yield from unread.skip_blanks()
     if (yield from unread.literal(*FIRST_KEYS)) is None:
+        raise NotACall("")
+
+
+def _require_tool(unread: UnreadText) -> Reading[None]:
+    """Raises NotACall, in silence, where an object does not begin with the name of one of the request's tools."""
+    yield from unread.literal("{{", "{")
+    while True:
+        yield from unread.skip_blanks()
+        key = yield from unread.literal(*FIRST_KEYS)
+        yield from unread.skip_blanks()
+        if key is None or (yield from unread.literal(":")) is None:
+            raise NotACall("")
+        yield from unread.skip_blanks()
+        if key == '"function"' and (yield from unread.literal("{")) is not None:
+            continue
+        if (yield from unread.more(1)) != '"':
+            raise NotACall("")
+        try:
+            value = decode_text((yield from read_string(unread)))
+        except CallCut as error:
+            raise NotACall("") from error
+        if json.loads(key) in NAME_KEYS:
+            break
+        yield from unread.skip_blanks()
+        yield from unread.literal(",")
+    if value not in unread.gate.schemas.tools:
         raise NotACall("")

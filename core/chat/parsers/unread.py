@@ -115,6 +115,9 @@ class UnreadText:
         self._read: list[str] = []
         self._blanks: list[str] = []
         """The end of what is said or thought; told when something follows it."""
+        self._parting = ""
+        """Blanks around a call, to stand between the words before and behind it."""
+        self._said = False
 
     def push(self, text: str) -> bool:
         """Whether the parser has something to read in what came; else it was more of the same, which was told."""
@@ -238,7 +241,8 @@ class UnreadText:
 
     def _await_more(self, marks: MarkSet, take: Callable[[str], None], waiting: Waiting) -> None:
         self._more = marks, take, waiting
-        held = self._blanks or self._thought_of < self.thinking or waiting is Waiting.WRITING
+        begun = self._thought_of if self.thinking else self._said and not self._parting
+        held = self._blanks or not begun or waiting is Waiting.WRITING
         self.plain = None if held else marks.tidy_plain if self.tidy or self.thinking else marks.plain
 
     def more(self, characters: int) -> Reading[str]:
@@ -277,6 +281,9 @@ class UnreadText:
         if self.tidy:
             text = self._hold_blanks(text)
         if text:
+            if self._parting and self._said:
+                text = self._parting + text
+            self._parting, self._said = "", True
             self.pieces.append(SaidPiece(text))
 
     def begin_thought(self) -> None:
@@ -320,6 +327,13 @@ class UnreadText:
         self._read.clear()
         self._blanks.clear()
 
+    def part(self) -> None:
+        """What was read is the blanks behind a call, or behind a thought: words that follow go without them, but for
+        those that part them from words before the call."""
+        if self.tidy and not self._parting and not self._refused:
+            self._parting = "".join(self._read)
+        self.drop()
+
     def end_calls(self) -> None:
         """What was read is the end of one call or several."""
         self.drop()
@@ -328,6 +342,8 @@ class UnreadText:
     def begin_call(self, name: str) -> None:
         """What was read is the beginning of a call of one of the tools."""
         self._refused = False
+        if self.tidy and not self._parting:
+            self._parting = "".join(self._blanks)
         self.drop()
         self.gate.count_call()
         self.calling = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from core.decoding.masks.library import MAIN, write_json_schema, write_main
+from core.decoding.masks.library import MAIN, SPACES, write_json_schema, write_letters, write_main
 from core.decoding.masks.schema import SchemaRefused, prepare_schema
 from core.requests import AnswerForm, CallForm, CallSchema, Tool
 
@@ -30,9 +30,11 @@ class CallUnfit(Exception):
 class CallTerms:
     """What the grammar of one request's calls refers to, numbered as a CallForm has it."""
 
-    def __init__(self, firm: frozenset[str]) -> None:
-        """`firm`: the names of the tools whose schemas must be enforced."""
+    def __init__(self, firm: frozenset[str], *, loose: bool = False) -> None:
+        """`firm`: the names of the tools whose schemas must be enforced. `loose`: whether the model has begun calls by
+        itself, and lays them out as it likes."""
         self._firm = firm
+        self._loose = loose
         self._marks: dict[str, int] = {}
         self._ends: dict[tuple[str, str], int] = {}
         self._schemas: dict[CallSchema, int] = {}
@@ -40,6 +42,20 @@ class CallTerms:
     def mark(self, text: str) -> str:
         """A term for a text, its control tokens by number."""
         return f"@mark{self._marks.setdefault(text, len(self._marks))}"
+
+    def blanks(self, usual: str = "") -> str:
+        """A term for blanks between two tokens of JSON: `usual`, where a call is held from its beginning."""
+        if self._loose:
+            return f"/{SPACES}/?"
+        return write_letters(usual) if usual else ""
+
+    def closing(self, text: str, usual: str, ends: Sequence[str]) -> str:
+        """A term for a text and what stands behind a call: `usual`, where a call is held from its beginning;
+        else nothing or any of the ends. A model that must write a mark which it left out before tends to call again."""
+        if not self._loose:
+            return self.mark(text + usual)
+        options = " | ".join(map(self.mark, ends))
+        return f"{write_letters(text)} ({self.blanks()} ({options}))?" if options else write_letters(text)
 
     def until(self, text: str, pattern: str = "") -> str:
         """A rule for anything up to the first such text, or for what a regular expression matches, and the text."""

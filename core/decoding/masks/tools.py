@@ -74,13 +74,19 @@ def _plan_free(family: ChatFamily | None, request: Generation, tools: Sequence[T
     firm = bool(strict) or request.allowed_tools is not None
     if not firm and (len(tools) > MOST_FREE_TOOLS or sum(len(tool.held_to) for tool in tools) > MOST_FREE_CHARACTERS):
         return None
-    form = _write(family, tools, strict, request.parallel_calls)
+    form = _write(family, tools, strict, request.parallel_calls, loose=True)
     return MaskPlan(Constraint(form, "tools"), awaits=True, firm=firm)
 
 
 def _write(
-    family: ChatFamily, tools: Sequence[Tool], firm: frozenset[str], several: bool, otherwise: AnswerForm | None = None
+    family: ChatFamily,
+    tools: Sequence[Tool],
+    firm: frozenset[str],
+    several: bool,
+    otherwise: AnswerForm | None = None,
+    *,
+    loose: bool = False,
 ) -> CallForm:
     assert family.calls is not None
-    terms = CallTerms(firm)
+    terms = CallTerms(firm, loose=loose)
     return terms.make_form(family.calls.write_grammar(tools, terms, several=several), otherwise)

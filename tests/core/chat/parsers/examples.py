@@ -84,7 +84,27 @@ HERMES_EXAMPLES = {
     "hermes: a fence amid words": Written(
         HERMES,
         'I will look.\n\n```json\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```\nOne moment.',
-        called(PARIS, said="I will look.One moment."),
+        called(PARIS, said="I will look.\n\nOne moment."),
+    ),
+    "hermes: a plain fence amid words": Written(
+        HERMES,
+        'I will look.\n```\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n```',
+        called(PARIS, said="I will look."),
+    ),
+    "hermes: a call on a line of its own amid words": Written(
+        HERMES,
+        'I will look.\n{{"name": "get_weather", "arguments": {"city": "Paris"}}}\n',
+        called(PARIS, said="I will look."),
+    ),
+    "hermes: a call on a line of its own that says its type first": Written(
+        HERMES,
+        'So:\n{ "type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}',
+        called(PARIS, said="So:"),
+    ),
+    "hermes: an object on a line of its own with a name that is no tool's": Written(
+        HERMES,
+        'These are:\n{"name": "Ada", "arguments": {}}\n{"id": "1", "name": 2}\n{"name": "ge',
+        ReadAnswer('These are:\n{"name": "Ada", "arguments": {}}\n{"id": "1", "name": 2}\n{"name": "ge'),
     ),
     "hermes: a fence amid words with JSON that is no call": Written(
         HERMES,
@@ -106,7 +126,7 @@ HERMES_EXAMPLES = {
         HERMES,
         'Let me see.\n\n<tool_call>\n{"arguments": {"city": "Paris"}, "name": "get_weather"}\n</tool_call>\n'
         '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>\nDone.\n',
-        called(PARIS, ("now", "{}"), said="Let me see.Done.\n"),
+        called(PARIS, ("now", "{}"), said="Let me see.\n\nDone.\n"),
     ),
     "hermes: brackets, quotes and marks in texts": Written(
         HERMES,

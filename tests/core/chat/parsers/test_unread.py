@@ -8,7 +8,7 @@ from core.chat.parsers.registry import choose_family
 from core.chat.parsers.unread import UnreadText
 
 
-def test_a_parser_is_woken_for_what_may_end_a_thought_alone_and_never_for_blanks() -> None:
+def test_a_parser_is_woken_for_what_may_end_a_thought_and_behind_it_for_ends_of_lines() -> None:
     family = choose_family("tools <think></think> <tool_call>")
     assert family is not None
     unread = UnreadText(tidy=True)
@@ -19,7 +19,7 @@ def test_a_parser_is_woken_for_what_may_end_a_thought_alone_and_never_for_blanks
         if unread.push(text):
             woken.append(text)
             next(parser)
-    assert woken == ["Then <b", "</thi", "nk>", "It is "]
+    assert woken == ["Then <b", "</thi", "nk>", "It is ", "warm\n"]
     thought = "".join(piece.text for piece in unread.pieces if isinstance(piece, ThoughtPiece))
     assert thought == "First, the weather.\n\nThen <but"
     assert "".join(piece.text for piece in unread.pieces if isinstance(piece, SaidPiece)) == "It is warm"

@@ -130,12 +130,36 @@ def test_a_call_without_a_mark_is_held_to_its_schema_from_its_name_on(name: str,
     assert call == ("clock", '{"at": "noon"}')
 
 
+@pytest.mark.parametrize("end", ["", "\n```", "\n</tool_call>"])
+@pytest.mark.parametrize("begin", ["", "So:\n", "So:\n{", "```json\n", "So:\n```json\n", "<tool_call>\n"])
+def test_a_call_laid_out_on_lines_is_held_to_its_schema_and_ends_as_the_model_likes(
+    begin: str, end: str, trials: FormTrials
+) -> None:
+    at = '{"type":"object","properties":{"at":{"enum":["noon"]}},"additionalProperties":false}'
+    tool = Tool("clock", "", at)
+    mask = await_calls(written.HERMES, tool, trials)
+    text = f'{begin}{{\n  "name": "clock",\n  "arguments": {{\n    "at": "'
+    take(mask, text)
+    with pytest.raises(RequestError):
+        take(mask.copy(), "night")
+    with pytest.raises(RequestError):
+        take(mask.copy(), 'noon",\n    "by": 1')
+    rest = f'noon"\n  }}\n}}{end}'
+    take(mask, rest)
+    (behind,) = mask.follow(())[1]
+    assert allows(behind, TURN_END)
+    family = choose_family(written.HERMES)
+    assert family is not None
+    (call,) = read_pieces(family, [text + rest], (tool,)).calls
+    assert call == ("clock", '{\n    "at": "noon"\n  }')
+
+
 def await_calls(template: str, tool: Tool, trials: FormTrials) -> CallMask:
     family = choose_family(template)
     assert family is not None
     assert family.calls is not None
     tokenizer = EchoTokenizer()
-    terms = CallTerms(frozenset({tool.name}))
+    terms = CallTerms(frozenset({tool.name}), loose=True)
     form = terms.make_form(family.calls.write_grammar((tool,), terms, several=False))
     thought = family.thought
     awaited = AwaitedCalls(
