@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -30,10 +31,13 @@ from core.conversations.tree import (
     make_title,
 )
 from core.errors import UsageError
+from core.files import read_regular
 from core.foreign_text import make_encodable, make_json_printable
+from core.text_files import decode_text
 
 FORMAT: Final = "benchtop.conversations"
 FORMAT_VERSION: Final = 1
+MOST_IMPORTED_BYTES: Final = 1 << 30
 SIGN_BYTES: Final = 4
 _BEGINNING: Final = re.compile(r"<!-- benchtop conversation ([0-9a-f]{8}) (\{.*\}) -->")
 _HEADING: Final = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -65,37 +69,71 @@ def export_json(trees: Sequence[ConversationTree]) -> str:
     return make_json_printable(document) + "\n"
 
 
-def export_markdown(tree: ConversationTree, describe: Callable[[PathStep], str] = lambda _: "") -> str:
-    """The way through it that is read; `describe` tells in a line how an answer went."""
+def export_markdown(
+    tree: ConversationTree, describe: Callable[[PathStep], str] = lambda _: "", *, commented: bool = True
+) -> str:
+    """The way through it that is read; `describe` tells in a line how an answer went. `commented`: with the comments
+    that it is read back by."""
     steps = tree.path()
-    texts = [text for step in steps for text in (step.turn.question, step.answer.text)]
-    texts += [each.text for step in steps for each in step.turn.attachments]
-    sign = secrets.token_hex(SIGN_BYTES)
-    while any(sign in text for text in texts):
-        sign = secrets.token_hex(SIGN_BYTES)
+    sign = _choose_sign(steps)
+
+    def comment(words: str) -> str:
+        return f"<!-- {sign} {words} -->\n" if commented else ""
+
     head = _Head(tree.renamed, tree.created, tree.changed, tree.settings)
-    parts = [f"<!-- benchtop conversation {sign} {_encode_comment(head)} -->", f"# {tree.title or 'Chat'}"]
+    parts = [f"<!-- benchtop conversation {sign} {_encode_comment(head)} -->"] if commented else []
+    parts.append(f"# {tree.title or 'Chat'}")
     for step in steps:
         turn, answer = step
         # What was attached stands in the text as the model sees it.
         asked = join_message(turn.question, turn.attachments)
         told = replace(turn, answers=[], question=turn.question if turn.attachments else "")
-        parts += [f"<!-- {sign} question {_encode_comment(told)} -->\n## You", asked]
+        parts += [f"{comment(f'question {_encode_comment(told)}')}## You", asked]
         known = replace(answer, pieces=[], thoughts=[answer.thought] if answer.thought else [])
-        parts += [f"<!-- {sign} answer {_encode_comment(known)} -->\n## {answer.writer.model or 'Answer'}"]
-        parts += [answer.text]
+        writer = answer.writer.model or "Answer"
+        parts += [f"{comment(f'answer {_encode_comment(known)}')}## {writer}", answer.text]
         if line := describe(step):
-            parts += [f"<!-- {sign} note -->\n*{line}*"]
+            parts.append(f"{comment('note')}*{line}*")
     return make_encodable("\n\n".join(parts)) + "\n"
 
 
+def _choose_sign(steps: Sequence[PathStep]) -> str:
+    """One that stands in none of the texts."""
+    texts = [text for step in steps for text in (step.turn.question, step.answer.text)]
+    texts += [each.text for step in steps for each in step.turn.attachments]
+    sign = secrets.token_hex(SIGN_BYTES)
+    while any(sign in text for text in texts):
+        sign = secrets.token_hex(SIGN_BYTES)
+    return sign
+
+
+def read_document(path: Path) -> list[ConversationTree]:
+    """The conversations of a JSON or Markdown file. Touches the disk. Raises UsageError."""
+    try:
+        text = decode_text(read_regular(path, MOST_IMPORTED_BYTES))
+    except OSError as error:
+        raise UsageError(f"The file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageError(f"The file {path} {error}.") from error
+    try:
+        return import_document(text)
+    except UsageError as error:
+        raise UsageError(f"The file {path} cannot be imported: {error}.") from error
+
+
 def import_document(text: str) -> list[ConversationTree]:
-    """The conversations of a JSON or Markdown file. Raises UsageError."""
+    """The same of its text. Raises UsageError, whose words go on a sentence."""
     if text.lstrip().startswith(("{", "[")):
-        return _import_json(text)
-    if (beginning := _BEGINNING.match(text)) is not None:
-        return [_import_markdown(text, beginning)]
-    return [_import_headings(text)]
+        trees = _import_json(text)
+    elif (beginning := _BEGINNING.match(text)) is not None:
+        trees = [_import_markdown(text, beginning)]
+    else:
+        trees = [_import_headings(text)]
+    for answer in (answer for tree in trees for turn in tree.turns.values() for answer in turn.answers):
+        if answer.outcome is Outcome.WRITING:
+            # It was, when the file was written.
+            answer.outcome = Outcome.CUT_OFF
+    return trees
 
 
 def _import_json(text: str) -> list[ConversationTree]:
@@ -108,10 +146,6 @@ def _import_json(text: str) -> list[ConversationTree]:
     for tree in document.conversations:
         tree.title = clip_title(tree.title)
         tree.turns = {turn.id: turn for turn in tree.turns.values() if turn.answers}
-        for turn in tree.turns.values():
-            for answer in turn.answers:
-                if answer.outcome is Outcome.WRITING:
-                    answer.outcome = Outcome.CUT_OFF
     return [tree for tree in document.conversations if tree.turns]
 
 

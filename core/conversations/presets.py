@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from core.conversations.settings import ChatSettings
-from core.errors import BenchtopError
+from core.errors import BenchtopError, ConfigError
 from core.files import read_regular, write_atomically
 from core.foreign_text import make_printable
+from core.settings.check import convert_values
 
 MOST_FILE_BYTES: Final = 4 << 20
 MOST_NAME_CHARACTERS: Final = 40
@@ -36,8 +36,13 @@ class PresetError(BenchtopError):
     """A preset cannot be had, or cannot be kept; its words tell the user why."""
 
 
+class WrittenPreset(ChatSettings, frozen=True, forbid_unknown_fields=True):
+    """As the file has it: a key that is misspelled there would be lost with the next save."""
+
+
 class PresetShelf:
-    """Reads the file anew each time, so that several programs may use it. Touches the disk."""
+    """Reads the file anew each time, so that several programs may use it. One that cannot be used, which somebody has
+    written by hand as a rule, is told of and never written over. Touches the disk."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,11 +50,16 @@ class PresetShelf:
     def load(self) -> dict[str, ChatSettings]:
         """The user's own presets, by name. Raises PresetError for a file that cannot be used."""
         try:
-            return msgspec.json.decode(read_regular(self._path, MOST_FILE_BYTES), type=dict[str, ChatSettings])
+            data = read_regular(self._path, MOST_FILE_BYTES)
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise PresetError(f"The presets in {self._path} cannot be read: {error.strerror}.") from error
+        try:
+            written = msgspec.json.decode(data, type=dict[str, object])
+            return {name: _read_preset(name, each, self._path) for name, each in written.items()}
+        except ConfigError as error:
+            raise PresetError(str(error)) from error
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise PresetError(f"The file of the presets, {self._path}, is damaged: {error}.") from error
 
@@ -60,7 +70,7 @@ class PresetShelf:
     def save(self, name: str, settings: ChatSettings) -> str:
         """Keep settings by a name, in place of those that had it; the name as it is kept. Raises PresetError."""
         name = _check_name(name)
-        self._write({**self._load_or_set_aside(), name: settings})
+        self._write({**self.load(), name: settings})
         return name
 
     def rename(self, name: str, to: str) -> str:
@@ -79,21 +89,17 @@ class PresetShelf:
         del own[_check_own(name, own)]
         self._write(own)
 
-    def _load_or_set_aside(self) -> dict[str, ChatSettings]:
-        """A damaged file holds what somebody wrote by hand, as a rule: it is never written over."""
-        try:
-            return self.load()
-        except PresetError:
-            with suppress(OSError):
-                self._path.replace(self._path.with_name(f"{self._path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"))
-            return self.load()
-
     def _write(self, presets: Mapping[str, ChatSettings]) -> None:
         data = msgspec.json.format(msgspec.json.encode(dict(presets)), indent=2)
         try:
             write_atomically(self._path, data + b"\n")
         except OSError as error:
             raise PresetError(f"The presets cannot be kept in {self._path}: {error.strerror}.") from error
+
+
+def _read_preset(name: str, written: object, path: Path) -> ChatSettings:
+    """Raises ConfigError, which names the key."""
+    return ChatSettings(**asdict(convert_values(written, WrittenPreset, f"the presets in {path}", prefix=name)))
 
 
 def _check_name(text: str) -> str:

@@ -130,7 +130,10 @@ class PieceRow(Struct, frozen=True):
     body: str
 
     def write(self, database: sqlite3.Connection) -> None:
-        insert = """INSERT INTO pieces SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3 FROM pieces WHERE answer = ?1"""
+        """Nothing where another program has forgotten the answer: nobody would ever delete the piece."""
+        insert = """INSERT INTO pieces
+            SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM pieces WHERE answer = ?1), ?2, ?3
+            FROM answers WHERE id = ?1"""
         database.execute(insert, (self.answer, self.written, self.body))
 
 

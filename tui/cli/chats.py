@@ -11,12 +11,12 @@ from typing import Final
 from rich import box
 from rich.table import Table
 
-from core.conversations.documents import export_json, export_markdown, import_document
+from core.conversations.documents import export_json, export_markdown, read_document
 from core.conversations.listing import ConversationLine
 from core.conversations.store import ConversationStore
 from core.conversations.tree import ConversationTree, PathStep
 from core.errors import BenchtopError, UsageError
-from core.files import read_regular, write_atomically
+from core.files import write_atomically
 from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.settings.schema import find_folders
@@ -27,7 +27,6 @@ from tui.cli.output import write_json, write_text
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 
 DECLINED_STATUS: Final = 1
-MOST_FILE_BYTES: Final = 1 << 30
 WRITE_SECONDS: Final = 30.0
 SHOWN_ID_CHARACTERS: Final = 8
 
@@ -65,15 +64,13 @@ def search_chats(given: Arguments) -> int:
 
 
 def show_chat(given: Arguments) -> int:
-    """Print a conversation as Markdown, without the comments of an export. Raises BenchtopError."""
+    """Print a conversation as Markdown. Raises BenchtopError."""
     store = open_store(given)
     tree = _read_tree(store, find_line(store, given.name))
     if given.json:
         write_json(tree)
         return 0
-    text = export_markdown(tree, _describe)
-    sign = text.split()[3]
-    write_text("\n".join(line for line in text.splitlines() if not (line.startswith("<!-- ") and sign in line)))
+    write_text(export_markdown(tree, _describe, commented=False), end="")
     return 0
 
 
@@ -101,16 +98,8 @@ def export_chats(given: Arguments) -> int:
 
 def import_chats(given: Arguments) -> int:
     """Take in the conversations of files; what is known already stays. Raises BenchtopError."""
-    store, trees = open_store(given), []
-    for name in given.names:
-        try:
-            trees += import_document(read_regular(Path(name), MOST_FILE_BYTES).decode())
-        except OSError as error:
-            raise UsageError(f"The file {name} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"The file {name} is no text.") from error
-        except UsageError as error:
-            raise UsageError(f"The file {name} cannot be imported: {error}.") from error
+    store = open_store(given)
+    trees = [tree for name in given.names for tree in read_document(Path(name))]
     store.take_in(trees)
     _settle(store)
     write_text(f"{fmt.format_plural(len(trees), 'conversation')} imported.")

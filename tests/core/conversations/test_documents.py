@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.conversations.attachments import Attachment, join_message
-from core.conversations.documents import export_json, export_markdown, import_document
+from core.conversations.documents import export_json, export_markdown, import_document, read_document
 from core.conversations.tree import AnswerCall, AnswerWriter, ConversationTree, Outcome, make_id
 from core.errors import UsageError
 from core.events import Finished, FinishReason, Timings, Usage
@@ -84,6 +87,20 @@ def test_headings_that_say_who_speaks_are_a_conversation_too() -> None:
     assert said(tree) == [("What is an oak?", "A tree."), ("More?", "")]
     assert tree.title == "Trees"
     assert tree.path()[0].answer.writer.model == "Assistant"
+
+
+def test_a_file_is_read_with_the_mark_of_an_editor_and_one_that_is_no_text_is_told(tmp_path: Path) -> None:
+    tree = ConversationTree(make_id())
+    tree.ask("one?", 1.0)
+    file = tmp_path / "one.md"
+    file.write_bytes(codecs.BOM_UTF8 + export_markdown(tree).encode())
+    (back,) = read_document(file)
+    assert [step.turn.question for step in back.path()] == ["one?"]
+    assert back.path()[0].answer.outcome is Outcome.CUT_OFF, "nobody writes it any more"
+    for data, words in ((b"\xff\xfeo\0", "UTF-16"), (b"\xe9", "is not UTF-8"), (b"words", "cannot be imported")):
+        file.write_bytes(data)
+        with pytest.raises(UsageError, match=words):
+            read_document(file)
 
 
 @pytest.mark.parametrize("text", FOREIGN)

@@ -40,13 +40,25 @@ def test_names_that_will_not_do_are_told(tmp_path: Path) -> None:
     assert sorted(shelf.load()) == ["mine", "other"]
 
 
-def test_a_damaged_file_is_told_and_set_aside_before_it_is_written_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ('{"mine": {"temperature": 999}}', "mine: temperature is 999"),
+        ('{"mine": {"temprature": 1}}', "mine.temprature is unknown; did you mean temperature"),
+        ('{"mine": {"top_k": "many"}}', "mine.top_k: expected a whole number"),
+        ('{"mine": 3}', "mine: expected an object"),
+        ('{"mine": {', "damaged"),
+        ("[]", "damaged"),
+    ],
+)
+def test_a_file_that_somebody_got_wrong_is_told_and_never_written_over(
+    tmp_path: Path, written: str, words: str
+) -> None:
     path = tmp_path / "presets.json"
-    path.write_text('{"mine": {"temperature": 999}}')
+    path.write_text(written)
     shelf = PresetShelf(path)
-    with pytest.raises(PresetError, match="temperature is 999"):
+    with pytest.raises(PresetError, match=words):
         shelf.load()
-    shelf.save("cold", COLD)
-    assert shelf.load() == {"cold": COLD}
-    (aside,) = tmp_path.glob("presets.json.damaged-*")
-    assert "999" in aside.read_text()
+    with pytest.raises(PresetError, match=words):
+        shelf.save("cold", COLD)
+    assert path.read_text() == written

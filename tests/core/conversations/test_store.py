@@ -274,6 +274,24 @@ def test_what_is_forgotten_cannot_be_had_back_and_costs_no_other_its_way_back(st
     assert said_of(store, secret) == [("secret words", "SECRET WORDS"), ("again", "AGAIN")]
 
 
+def test_what_comes_of_an_answer_that_another_program_has_forgotten_leaves_no_word_in_the_file(
+    store: ConversationStore,
+) -> None:
+    keeper = store.begin(ConversationTree(make_id()))
+    answer = keeper.tree.ask("What?", 5.0, GUIDE).answers[0]
+    keeper.keep()
+    store.forget([keeper.tree.id])
+    answer.pieces.append("secret")
+    keeper.keep()
+    assert store.flush()
+    with sqlite3.connect(store.path) as database:
+        assert database.execute("SELECT body FROM pieces").fetchall() == []
+    keeper.take_over(None, deleted=True)
+    answer.pieces.append(" words")
+    keeper.keep()
+    assert said_of(store, keeper) == [("What?", "secret words")]
+
+
 def test_what_another_program_deleted_stays_so_until_something_is_said_in_it_again(store: ConversationStore) -> None:
     mine = converse(store, "one")
     store.delete([mine.tree.id])

@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from core.contract.declared import Declared
+from core.contract.declared import Declared, list_fields
 from core.settings.load import LoadedSettings, read_settings
+from core.settings.profile import Profile, SamplingDefaults
 from core.settings.schema import Settings
 from tui.cli.commands import WORKBENCH, build_parser
 from tui.cli.config import (
@@ -178,6 +179,15 @@ def test_the_documentation_has_every_option_with_the_words_of_its_declaration() 
     assert len(tables) == 2
     # Between blank lines a table is whole: no row is missing, and none is of something else.
     assert set(tables) <= set(document.split("\n\n"))
+
+
+def test_the_documentation_has_every_setting_that_is_no_option() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    sections = {name: kind for name, kind in get_type_hints(Settings).items() if name != "models"}
+    keys = [f"{name}.{each.name}" for name, kind in sections.items() for each in list_fields(kind) if not each.help]
+    keys += [f"models.NAME.{each.name}" for each in list_fields(Profile) if not each.help]
+    assert [key for key in keys if not re.search(rf"^\| `{re.escape(key)}` ", document, re.MULTILINE)] == []
+    assert [name for name in SamplingDefaults.__struct_fields__ if f"`{name}`" not in document] == []
 
 
 def test_an_option_that_says_no_is_told_in_its_own_words_and_not_in_those_of_its_key() -> None:

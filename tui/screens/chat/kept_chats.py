@@ -16,8 +16,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from core.conversations.attachments import MessageDraft
-from core.errors import BenchtopError, UsageError
-from core.files import expand_home, has_file, read_regular, write_new
+from core.errors import BenchtopError
+from core.files import expand_home, has_file, write_new
 from core.foreign_text import make_printable
 from tui import format as fmt
 from tui.screens.base import WorkbenchScreen
@@ -30,9 +30,6 @@ from tui.widgets.row_list import Field, List
 if TYPE_CHECKING:
     from core.conversations.listing import ConversationLine
     from core.conversations.store import ConversationStore
-
-MOST_IMPORTED_BYTES = 1 << 30
-"""Of a file of conversations."""
 
 
 class KeptChats(WorkbenchScreen):
@@ -325,16 +322,9 @@ class KeptChats(WorkbenchScreen):
 
 def _take_in(path: Path, store: ConversationStore) -> int:
     """How many conversations the file holds. Touches the disk. Raises BenchtopError."""
-    from core.conversations.documents import import_document
+    from core.conversations.documents import read_document
 
-    try:
-        trees = import_document(read_regular(path, MOST_IMPORTED_BYTES).decode())
-    except OSError as error:
-        raise BenchtopError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BenchtopError(f"{path} is no text.") from error
-    except UsageError as error:
-        raise BenchtopError(f"{path} cannot be imported: {error}.") from error
+    trees = read_document(path)
     store.take_in(trees)
     return len(trees)
 
