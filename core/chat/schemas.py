@@ -8,6 +8,8 @@ from typing import Final
 
 from core.chat.parsers.response_schema import ResponseSchema, SchemaUnfit
 from core.errors import LoadFailed
+from core.files import expand_home, read_regular
+from core.text_files import decode_text
 
 MOST_BYTES: Final = 16 << 20
 """Of a file that is read."""
@@ -23,10 +25,13 @@ def read_response_schema(
     """
     if wish:
         try:
-            text = wish if wish.lstrip().startswith("{") else Path(wish).expanduser().read_text("utf-8-sig")
+            text = wish if wish.lstrip().startswith("{") else decode_text(read_regular(expand_home(wish), MOST_BYTES))
             return ResponseSchema(text), ()
-        except (OSError, UnicodeError) as error:
-            raise LoadFailed(model, f"The response schema {wish} cannot be read; correct response_schema.") from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else f"it {error}"
+            raise LoadFailed(
+                model, f"The response schema {wish} cannot be read ({why}); correct response_schema."
+            ) from error
         except SchemaUnfit as error:
             raise LoadFailed(model, f"{str(error).rstrip('.')}; correct response_schema.") from error
     own = _read_own(place)

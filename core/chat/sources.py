@@ -13,6 +13,8 @@ from core.chat.common_templates import COMMON_TEMPLATES
 from core.chat.wire import MOST_SOURCE_CHARACTERS
 from core.contract.options import is_template_path
 from core.errors import LoadFailed
+from core.files import read_regular
+from core.text_files import drop_mark
 
 DEFAULT: Final = "default"
 TOOL_USE: Final = "tool_use"
@@ -20,6 +22,7 @@ TOOL_USE: Final = "tool_use"
 FOLDERS: Final = ("additional_chat_templates", "chat_templates")
 """Folders with templates whose names are those of the files."""
 SUFFIX: Final = ".jinja"
+MOST_FILE_BYTES: Final = 4 * MOST_SOURCE_CHARACTERS
 
 
 class TemplateChoice(Struct, frozen=True):
@@ -66,9 +69,15 @@ def choose_templates(own: Mapping[str, str], wish: str | tuple[str, ...] | None,
     )
 
 
+def check_template(wish: str | tuple[str, ...] | None, model: str) -> None:
+    """Raises LoadFailed, as `choose_templates` does, where the user wants a file that cannot be read."""
+    if isinstance(wish, str) and is_template_path(wish):
+        _read_wish(Path(wish).expanduser(), model)
+
+
 def _read_wish(path: Path, model: str) -> str:
     try:
-        text = path.read_text("utf-8-sig", "replace")
+        text = drop_mark(read_regular(path, MOST_FILE_BYTES)).decode("utf-8", "replace")
     except OSError as error:
         raise LoadFailed(
             model, f"The chat template {path} cannot be read ({error.strerror or error}); correct chat_template."
@@ -109,7 +118,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 def _read(path: Path) -> str | None:
     """None where there is no such file, or where it is far larger than any template."""
     try:
-        if path.stat().st_size > 4 * MOST_SOURCE_CHARACTERS:
+        if path.stat().st_size > MOST_FILE_BYTES:
             return None
         return path.read_text("utf-8-sig", "replace")
     except OSError:

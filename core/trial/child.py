@@ -30,7 +30,7 @@ from core.contract.models import (
 )
 from core.contract.options import LoadOptions
 from core.contract.step import SequenceId, Work
-from core.errors import BenchtopError
+from core.errors import BenchtopError, MemoryShort
 from core.events import Failed, Finished
 from core.hardware import measure_resident
 from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
@@ -146,6 +146,8 @@ class VariantRefused(Struct, frozen=True, tag="refused"):
 
     variant: int
     reason: str
+    short: bool = False
+    """There was too little memory, of which there may be more at another time."""
 
 
 class Copied(Struct, frozen=True, tag="copied"):
@@ -170,7 +172,7 @@ def main() -> None:
         try:
             request = replace(request, deep=0, deepened=_try(engine, request, variant, options, end, tell))
         except BenchtopError as error:
-            tell(VariantRefused(variant, str(error)))
+            tell(VariantRefused(variant, str(error), short=isinstance(error, MemoryShort)))
 
 
 def _try(

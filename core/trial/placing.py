@@ -29,7 +29,7 @@ from core.models.formats.detect import find_newest_write, mark_artifact
 from core.telemetry.log import get_logger
 from core.trial.child_process import run_child
 from core.trial.placing_child import PlacementFailed, PlacementHeld, PlacingLine, PlacingRequest
-from core.trial.verdict import SECRETS
+from core.trial.verdict import UNTOLD
 
 LINES: Final[msgspec.json.Decoder[PlacingLine]] = msgspec.json.Decoder(PlacingLine)
 MOST_TRIALS: Final = 4
@@ -37,10 +37,7 @@ FIRST_DIVISOR: Final = 16
 """The part of a model's blocks, 1 / FIRST_DIVISOR, that leaves the devices first; then twice as many each time."""
 ROOM_BITS: Final = 28
 """Memory for the KV cache that differs by less than 2 ** ROOM_BITS bytes or so is the same to a verdict."""
-UNPLACED: Final = (
-    *("memory", "device_memory", "kv_room", "threads", "batch_threads", "chat_template", "response_schema"),
-    *SECRETS,
-)
+UNPLACED: Final = ("memory", "device_memory", "kv_room", "threads", "batch_threads", *UNTOLD)
 """Options that do not change what a placement takes."""
 LACKING: Final = ("out of memory", "outofdevicememory", "failed to allocate", "unable to allocate")
 """What the last words of a child have, in small letters, that died for want of memory."""
@@ -111,7 +108,7 @@ class PlacementTrials:
         if kept is not None and kept.has_room(free):
             return kept
         pending = [planned] if fixed else list_lighter(planned, extent)
-        bare = replace(options, placement=None, **dict.fromkeys(SECRETS))
+        bare = replace(options, placement=None, **dict.fromkeys(UNTOLD))
         failures: list[PlacementFailure] = []
         for _ in range(MOST_TRIALS):
             request = PlacingRequest(location, artifact, bare, tuple(pending))

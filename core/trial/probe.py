@@ -33,7 +33,7 @@ from core.trial.cpu_load import Times, measure_other_load, read_times
 from core.trial.parent import TrialOutcome, run_trial
 from core.trial.tuning import Pace, TuningPlan, build_tuning_request, collect_size_rates, plan_tuning
 from core.trial.verdict import (
-    SECRETS,
+    UNTOLD,
     UNTRIED,
     WORTH_IT_FACTOR,
     Failure,
@@ -137,12 +137,13 @@ class Prober:
         kept = None if fresh else self.kept(engine, artifact, options)
         if kept is not None:
             return kept
-        tried = replace(options, **dict.fromkeys(SECRETS))
+        tried = replace(options, **dict.fromkeys(UNTOLD))
         trial = _Trial(engine, location, artifact, tried, budget, self._timeout, limit, stop, tell, self._learn, skip)
         before = self._clock()
         verdict = trial.verdict(_version(engine))
         verdict = replace(verdict, others=measure_other_load(before, self._clock()))
-        keep_value(self._path(engine, artifact, options), verdict)
+        if verdict.rates or not trial.short:
+            keep_value(self._path(engine, artifact, options), verdict)
         if (best := verdict.best) is not None and not verdict.disturbed:
             self._rated(artifact, best.options, best.decode)
         return verdict
@@ -200,6 +201,8 @@ class _Trial:
         self._rates: list[Rate] = []
         self._failures: list[Failure] = []
         self._refused = False
+        self.short = False
+        """A setting was refused for want of memory: that says nothing of the next time."""
         self._tried: set[LoadOptions] = set()
         self._deepened = (0, 0)
         """The long prompt that settings are timed behind, once that is known: its tokens, and the threads."""
@@ -275,7 +278,9 @@ class _Trial:
         if outcome.late and not self._rates:
             raise BudgetSpent("it came to no result in the time that measuring may take")
         # A refusal is not about this machine; loading in earnest will say the same, in the engine's own words.
-        self._refused = self._refused or any(isinstance(line, VariantRefused) for line in outcome.lines)
+        refusals = [line for line in outcome.lines if isinstance(line, VariantRefused)]
+        self._refused = self._refused or bool(refusals)
+        self.short = self.short or any(line.short for line in refusals)
         return _find_reached(outcome), outcome.trouble
 
     def _collect(self, variants: list[LoadOptions], outcome: TrialOutcome) -> None:

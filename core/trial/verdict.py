@@ -23,10 +23,10 @@ WORTH_IT_FACTOR = 1.05
 USUAL = "its usual settings"
 SECRETS = tuple(each.name for each in list_fields(LoadOptions) if each.secret)
 """Options are kept with verdicts and told to child processes, where a key has no business."""
-UNTRIED = (
-    *("ctx_size", "slots", "memory", "device_memory", "kv_room", "placement", "chat_template", "response_schema"),
-    *SECRETS,
-)
+UNTOLD = (*SECRETS, "chat_template", "response_schema")
+"""Options that child processes are not told: neither keys, nor what prompts and answers are read by, where a mistake is
+the user's and must not be kept as the engine's."""
+UNTRIED = ("ctx_size", "slots", "memory", "device_memory", "kv_room", "placement", *UNTOLD)
 """Options that do not change whether an engine survives a model, so that one verdict holds for all their values."""
 
 

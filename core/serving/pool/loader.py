@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from core.cache.identity import ModelIdentity
 from core.chat.schemas import read_response_schema
+from core.chat.sources import check_template
 from core.contract.abilities import KeepsStates, Places, Reproduces
 from core.contract.artifact import NO_FILES, SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
@@ -129,6 +130,7 @@ class ModelLoader:
         options = replace(
             self._choose_options(artifact, profile), memory=memory, device_memory=tuple(elsewhere.items())
         )
+        _check_files(options, artifact.name)
         placed = self._plan(candidates, options, draft).options
         for candidate in self._in_order(candidates, placed, stop, tell, fresh=fresh):
             try:
@@ -142,7 +144,8 @@ class ModelLoader:
                 return add_draft(loaded, artifact.name, guessing, load_draft)
         if len(failures) == 1:
             raise failures[0]
-        raise LoadFailed(artifact.name, " ".join(str(error) for error in failures))
+        # What no engine can do anything about is told once.
+        raise LoadFailed(artifact.name, " ".join(dict.fromkeys(map(str, failures))))
 
     def skip_measuring(self) -> None:
         """Let what was measured so far decide on the model that is being loaded; one round at least ends first."""
@@ -371,6 +374,14 @@ def _follow_steps(engine: str, options: LoadOptions, tell: Callable[[str], None]
             tell(words)
 
     return follow
+
+
+def _check_files(options: LoadOptions, model: str) -> None:
+    """Before anything is measured. Raises LoadFailed for files of the user's that cannot be used, whatever the
+    engine."""
+    check_template(options.chat_template, model)
+    if options.response_schema:
+        read_response_schema(options.response_schema, model, None)
 
 
 def _accepted(engine: Engine, artifact: Artifact) -> FormatName | None:

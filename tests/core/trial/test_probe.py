@@ -17,7 +17,7 @@ from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.contract.step import Step, Work
 from core.engines.echo import EchoEngine, EchoModel
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
+from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed, MemoryShort
 from core.guide import WEIGHTS
 from core.hardware import describe_machine
 from core.trial.child import Deepened, Line, Sampled, TrialRequest, VariantLoaded, VariantRefused, VariantTried
@@ -26,7 +26,7 @@ from core.trial.cpu_load import Times
 from core.trial.parent import run_trial
 from core.trial.probe import Prober, list_thread_counts
 from core.trial.verdict import ProbeVerdict, Rate, apply_verdict, choose_threads, project_decode
-from tui.cli.doctor import list_verdicts
+from tui.cli.doctor import describe_verdicts
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)
 
@@ -85,6 +85,22 @@ class Refusing(Troubled):
 
     def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
         raise LoadFailed(artifact.name, "Not this one.")
+
+
+class Cramped(Troubled):
+    name = "cramped"
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        raise MemoryShort(artifact.name, "Not now.")
+
+
+class Reading(EchoEngine):
+    """Reads what a user has written, as all engines with templates do."""
+
+    def load(self, artifact: Artifact, options: LoadOptions, progress: LoadProgress = ignore_progress) -> EchoModel:
+        if options.chat_template or options.response_schema:
+            raise LoadFailed(artifact.name, "It is misspelled.")
+        return super().load(artifact, options)
 
 
 class CrashesInTheStep(EchoModel):
@@ -309,6 +325,18 @@ def test_a_refused_setting_is_tried_once(prober: Prober) -> None:
     assert len(verdict.rates) == 2
 
 
+def test_a_refusal_is_kept_unless_memory_was_short(prober: Prober) -> None:
+    for engine, kept in ((Refusing(), True), (Cramped(), False)):
+        assert probe(prober, engine).rates == ()
+        assert (prober.kept(engine, GUIDE, LoadOptions()) is not None) is kept
+
+
+def test_what_prompts_are_written_with_is_no_matter_of_a_trial(prober: Prober) -> None:
+    options = LoadOptions(chat_template="misspelled", response_schema="nowhere.json")
+    location = f"{__name__}:Reading"
+    assert prober.probe(Reading(), location, GUIDE, options, threading.Event()).rates
+
+
 def test_a_fresh_trial_replaces_the_kept_verdict(prober: Prober) -> None:
     first = probe(prober, Quitting())
     location = f"{__name__}:Quitting"
@@ -350,4 +378,4 @@ def test_a_measurement_beside_other_work_says_so(
     assert bool(verdict.disturbed) is bool(said)
     told = Selection((CandidateRow("quitting", GUIDE, verdict),), 0).lines
     assert [line for line in told if "--rebench" in line] == ([f"[benchmark] {verdict.disturbed}"] if said else [])
-    assert any(said in line for line in list_verdicts([verdict]))
+    assert any(said in line for line in describe_verdicts([verdict]))

@@ -61,6 +61,18 @@ def test_a_single_engine_is_measured_no_longer_than_is_allowed(
     assert load(tmp_path, bench) == [(budget, False)]
 
 
+@pytest.mark.parametrize("field", ["chat_template", "response_schema"])
+def test_a_file_of_the_users_that_cannot_be_read_is_told_before_anything_is_measured(
+    tmp_path: Path, field: str
+) -> None:
+    prober, engines = Noting(tmp_path), Engines({"llamacpp": ENGINES["llamacpp"]})
+    loader = ModelLoader(Settings(), engines, prober, LoadOptions(), tmp_path, lambda _: None)
+    wrong = replace(SMALL, **{field: str(tmp_path / "none.jinja")})
+    with pytest.raises(LoadFailed, match=rf"none.jinja cannot be read \(No such file.*; correct {field}"):
+        loader.load(GUIDE, threading.Event(), lambda _: None, wrong)
+    assert prober.asked == []
+
+
 def test_rebench_measures_a_single_engine_again_and_only_at_its_first_load(tmp_path: Path) -> None:
     load(tmp_path, BenchSettings())
     assert [fresh for _, fresh in load(tmp_path, BenchSettings(fresh=True), times=3)] == [True, False, False]
