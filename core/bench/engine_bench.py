@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -49,7 +49,7 @@ class EngineBench:
 
     def measure(
         self, model: str, *, prompt_tokens: int = 256, new_tokens: int = 64, rounds: int = 3, streams: int = 1
-    ) -> AsyncIterator[BenchSample]:
+    ) -> AsyncGenerator[BenchSample, None]:
         """Measure a loaded model as it serves.
 
         Raises ModelNotFound, ModelNotReady, and RequestError for more tokens than the context holds.
@@ -63,7 +63,7 @@ class EngineBench:
         plan = Plan(prompt_tokens, new_tokens, rounds, streams)
         return run_plan(model, plan, host.vocabulary, self._submit)
 
-    def check_tools(self, model: str) -> AsyncIterator[ToolVerdict]:
+    def check_tools(self, model: str) -> AsyncGenerator[ToolVerdict, None]:
         """How well a loaded model calls tools: one verdict after another. Raises ModelNotFound, ModelNotReady."""
         traits = self._models.host(model).traits
         return check_tools(model, self._submit, bounded=traits.stepwise)

@@ -7,7 +7,7 @@ import secrets
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from enum import Enum
 
 import psutil
@@ -90,7 +90,7 @@ def format_round(done: RoundDone) -> tuple[str, ...]:
 BenchSample = RoundStarted | Progress | RoundDone | Summary
 
 
-async def run_plan(model: str, plan: Plan, vocabulary: int, submit: Submit) -> AsyncIterator[BenchSample]:
+async def run_plan(model: str, plan: Plan, vocabulary: int, submit: Submit) -> AsyncGenerator[BenchSample, None]:
     """Run the plan and tell how it goes. Raises what submitting raises, and what ends a stream."""
     done: list[RoundDone] = []
     for number in range(1, plan.rounds + 1):

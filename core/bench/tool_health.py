@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import msgspec
@@ -75,7 +75,7 @@ def count_score(verdicts: Sequence[ToolVerdict]) -> ToolScore:
     return ToolScore(sum(verdict.points == PARTS for verdict in verdicts), len(verdicts), share)
 
 
-async def check_tools(model: str, submit: Submit, *, bounded: bool = True) -> AsyncIterator[ToolVerdict]:
+async def check_tools(model: str, submit: Submit, *, bounded: bool = True) -> AsyncGenerator[ToolVerdict, None]:
     """Ask the model each question, one after another. `bounded`: whether its tokens are drawn here, so that a thought
     can be held to THOUGHT_TOKENS. What hinders a single answer is told as its problem. Raises Cancelled."""
     for case in TOOL_CASES:

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from core.bench.documents import ExportFormat
 from core.bench.results import BenchRun, Setting, export_run, rank_engines
 from core.bench.suite import CaseDone, CaseSampled, CaseStarted, SuiteEvent, SuitePlan, parse_sweeps
 from core.errors import UsageError
-from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_file
+from tui.cli.output import write_documents
 from tui.cli.quality import run_quality
 from tui.cli.tool_health import run_tools
 from tui.screens.bench.run import NAMES, describe_setting
 
 FLAWED_STATUS = 1
+SIZES = (("rounds", 1, 1000), ("prompt", 1, 100_000), ("decode", 2, 100_000), ("chunks", 1, 100_000))
+"""Options with the least and the most they may be."""
 
 
 def run_bench(given: Arguments) -> int:
     """Run the suite and print its table; 1 when a case went wrong. Raises BenchtopError."""
-    if not (1 <= given.rounds <= 1000 and 1 <= given.prompt <= 100_000 and 2 <= given.decode <= 100_000):
-        raise UsageError("--rounds is 1 to 1000, --prompt 1 to 100000, --decode 2 to 100000.")
+    _check_options(given)
     paths: dict[ExportFormat, Path | None] = {
         ExportFormat.JSON: given.json,
         ExportFormat.CSV: given.csv,
@@ -39,13 +40,12 @@ def run_bench(given: Arguments) -> int:
         # Told now, and not when all is measured.
         if named.is_dir() or not named.parent.is_dir():
             raise UsageError(f"No file can be written at {named}; name a file in a folder that is there.")
-    if given.quality and given.tools:
-        raise UsageError("--quality and --tools are two measurements; make one after the other.")
     if given.tools:
         return run_tools(given, paths)
     if given.quality:
         return run_quality(given, paths)
-    plan = parse_sweeps(given.sweep, SuitePlan(rounds=given.rounds, prompt=given.prompt, decoded=given.decode))
+    sizes = {"rounds": given.rounds, "prompt": given.prompt, "decoded": given.decode}
+    plan = parse_sweeps(given.sweep, SuitePlan(**{name: size for name, size in sizes.items() if size is not None}))
     workbench = Workbench(load_settings(given.flags(), config_file=given.config))
     console = Paper(stderr=True)
     stop = threading.Event()
@@ -56,17 +56,35 @@ def run_bench(given: Arguments) -> int:
     benchtable.print_tables(out, workbench.bench.compare(measured))
     for sentence in list_inapplicable(measured, plan):
         out.tell(sentence, wrap=True)
-    for form, path in paths.items():
-        if path is not None:
-            write_file(path, export_run(measured, form))
+    write_documents(paths, partial(export_run, measured))
     _announce_fastest(out, measured)
     return FLAWED_STATUS if any(row.problem for row in measured.rows) else 0
+
+
+def _check_options(given: Arguments) -> None:
+    """Raises UsageError, also for options of another measurement than the one that is asked for."""
+    if given.quality and given.tools:
+        raise UsageError("--quality and --tools are two measurements; make one after the other.")
+    asked = "--quality" if given.quality else "--tools" if given.tools else ""
+    meant = {
+        **dict.fromkeys(("rounds", "prompt", "decode"), ("",)),
+        **dict.fromkeys(("text", "chunks"), ("--quality",)),
+        "sweep": ("", "--quality"),
+    }
+    for name, kinds in meant.items():
+        if getattr(given, name) not in (None, []) and asked not in kinds:
+            told = f"does nothing with {asked}; leave it out" if asked else "goes with --quality"
+            raise UsageError(f"--{name} {told}.")
+    for name, least, most in SIZES:
+        size = getattr(given, name)
+        if size is not None and not least <= size <= most:
+            raise UsageError(f"--{name} is {least} to {most:,}.")
 
 
 class Reporter:
     """Tells on the terminal how the suite is getting on."""
 
-    def __init__(self, console: Paper, update: Callable[[str], None], plan: SuitePlan, *, several: bool) -> None:
+    def __init__(self, console: Paper, update: Callable[[Text], None], plan: SuitePlan, *, several: bool) -> None:
         """`several`: models are measured, so that their names tell cases apart."""
         swept = (plan.threads, plan.batches, plan.micro_batches, plan.kv_types, plan.depths)
         self._names = tuple(name for name, values in zip(NAMES, swept, strict=True) if len(values) > 1)
@@ -93,7 +111,7 @@ class Reporter:
         return ", ".join(filter(None, (setting.engine, describe_setting(setting, self._names))))
 
     def _show(self, words: str) -> None:
-        self._update(escape(make_printable(words)))
+        self._update(Text(words))
 
 
 def list_inapplicable(run: BenchRun, plan: SuitePlan) -> list[str]:

@@ -19,7 +19,7 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_text
+from tui.cli.output import write_json, write_text
 
 NAME_LETTERS = 12
 """Of a file's name, to tell it by."""
@@ -37,11 +37,32 @@ class _Listed(Struct, frozen=True):
     def name(self) -> str:
         return self.file.path.stem[:NAME_LETTERS]
 
+    @property
+    def used(self) -> datetime:
+        return datetime.fromtimestamp(self.file.used, UTC).astimezone()
+
+    def describe(self) -> dict[str, object]:
+        """For programs; null where the file does not say it."""
+        header = self.found.header if self.found else None
+        return {
+            "name": self.name,
+            "path": self.file.path,
+            "model": header.model if header else None,
+            "engine": header.identity.engine if header else None,
+            "used": self.used.isoformat(timespec="seconds"),
+            "tokens": len(self.found.tokens) if self.found else None,
+            "size": self.file.size,
+            "problem": self.problem or None,
+        }
+
 
 def list_prefixes(given: Arguments) -> int:
     """Print the list on stdout. Raises BenchtopError."""
     tier = _tier(given)
     listed = list(_listed(tier))[::-1]
+    if given.json:
+        write_json([each.describe() for each in listed])
+        return 0
     if not listed:
         write_text(f"No prefixes are stored in {tier.folder}.")
         return 0
@@ -52,10 +73,10 @@ def list_prefixes(given: Arguments) -> int:
         table.add_column(heading, justify="right")
     for each in listed:
         header = each.found.header if each.found else None
-        used = datetime.fromtimestamp(each.file.used, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
         model, engine = (header.model, header.identity.engine) if header else (each.problem, "")
         tokens = fmt.format_count(len(each.found.tokens)) if each.found else ""
-        table.add_row(each.name, model, engine, used, tokens, format_size(each.file.size))
+        used, size = each.used.strftime("%Y-%m-%d %H:%M"), format_size(each.file.size)
+        table.add_row(each.name, model, engine, used, tokens, size)
     Paper().print(table)
     write_text(f"{_count(len(listed))}, {format_size(sum(each.file.size for each in listed))} in {tier.folder}.")
     return 0

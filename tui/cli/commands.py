@@ -119,6 +119,10 @@ def _add_nothing(parser: argparse.ArgumentParser) -> None:
     """The command takes no arguments of its own."""
 
 
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _add_workbench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="a name, or a .gguf file; the built-in `guide` if none"
@@ -135,7 +139,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     # `tui list models` is another way to ask for the catalog.
     parser.add_argument("what", nargs="?", metavar="models", help="the same as --catalog")
     parser.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
 
 
 def _add_pull(parser: argparse.ArgumentParser) -> None:
@@ -160,15 +164,15 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-e", "--engine", dest="model.engine", type=read_filled, metavar="NAME", help="this engine alone"
     )
-    parser.add_argument("--rounds", type=read_whole, default=5, metavar="N", help="rounds of each case (5)")
-    parser.add_argument("--prompt", type=read_whole, default=256, metavar="N", help="tokens of the prompt (256)")
-    parser.add_argument("--decode", type=read_whole, default=48, metavar="N", help="tokens decoded (48)")
+    parser.add_argument("--rounds", type=read_whole, metavar="N", help="of speed: rounds of each case (5)")
+    parser.add_argument("--prompt", type=read_whole, metavar="N", help="of speed: tokens of the prompt (256)")
+    parser.add_argument("--decode", type=read_whole, metavar="N", help="of speed: tokens decoded (48)")
     parser.add_argument(
         "--sweep",
         action="append",
         default=[],
         metavar="NAME=V,V",
-        help="threads, batch, micro_batch, kv or depth; may be given again",
+        help="threads, batch, micro_batch, kv or depth, with --quality kv alone; may be given again",
     )
     parser.add_argument(
         "--quality",
@@ -178,8 +182,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools", action="store_true", help="how well each model calls tools, by eight questions, in place of speed"
     )
-    parser.add_argument("--text", type=read_file_path, metavar="FILE", help="for --quality (Python's reference)")
-    parser.add_argument("--chunks", type=read_whole, default=8, metavar="N", help="of 512 tokens of it (8)")
+    parser.add_argument(
+        "--text", type=read_file_path, metavar="FILE", help="for --quality: what they read (Python's reference)"
+    )
+    parser.add_argument("--chunks", type=read_whole, metavar="N", help="for --quality: of 512 tokens of the text (8)")
     add_named(parser, "bench.fresh")
     for name in ("json", "csv", "markdown"):
         parser.add_argument(f"--{name}", type=read_file_path, metavar="FILE", help=f"write the rows as {name}")
@@ -202,7 +208,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         "--card", type=read_filled, metavar="NAME", help="what its cards are, as in 'rtx 3060': tells how fast"
     )
     parser.add_argument("--context", type=read_whole, metavar="N", help="tokens of a request (as it would be loaded)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
     add_named(parser, "model.kv_type", "model.slots", "model.gpu_layers", "model.cpu_moe")
 
 
@@ -224,13 +230,13 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
         metavar="DAY",
         help="from a day on: 2026-03-04, today, or 7d",
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
     parser.add_argument("--csv", action="store_true", help="as CSV")
 
 
 def _add_chats(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=read_whole, metavar="N", help="the last so many (all)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
 
 
 def _add_chats_search(parser: argparse.ArgumentParser) -> None:
@@ -269,7 +275,7 @@ def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
 
 def _add_requests(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=read_whole, default=50, metavar="N", help="the last so many (50)")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
@@ -277,7 +283,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         "name", type=read_filled, metavar="REQUEST", help="its number, its id, or how that begins or ends"
     )
     parser.add_argument("--raw", action="store_true", help="the reply as it was sent, in place of its text")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
 
 
 def _add_comparison(parser: argparse.ArgumentParser) -> None:
@@ -312,7 +318,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of a scenario: times as fast; 0 sends all at once (1)",
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_json(parser)
     add_named(parser, "server.api_keys")
 
 
@@ -337,9 +343,9 @@ WORKBENCH: Final = Command(
 COMMANDS: Final = (
     Command(
         "doctor",
-        "",
+        "[options]",
         "tell which engines run here, which do not, and what mends them",
-        _add_nothing,
+        _add_json,
         "tui.cli.doctor:run_doctor",
     ),
     Command(
@@ -436,9 +442,9 @@ COMMANDS: Final = (
     ),
     Command(
         "cache ls",
-        "",
+        "[options]",
         "list the prompts' prefixes that are stored on disk, those used last first",
-        _add_nothing,
+        _add_json,
         "tui.cli.cache:list_prefixes",
     ),
     Command(

@@ -6,12 +6,13 @@ import logging
 import platform
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from rich.table import Table
 from rich.text import Text
 
 from core.devices.device import DeviceKind
 from core.foreign_text import make_printable
-from core.hardware import describe_machine, measure_available_memory
+from core.hardware import Machine, describe_machine, measure_available_memory
 from core.settings.load import load_settings
 from core.settings.schema import find_folders
 from core.sizes import format_size
@@ -19,6 +20,7 @@ from core.trial.verdict import describe_settings
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
+from tui.cli.output import write_json
 from tui.palettes import Palettes
 
 if TYPE_CHECKING:
@@ -27,34 +29,66 @@ if TYPE_CHECKING:
     from core.devices.device import Device
     from core.devices.survey import DeviceSurvey
     from core.engines.registry import EngineReport
-    from core.errors import BenchtopError
     from core.plugins import Plugin
     from core.trial.verdict import ProbeVerdict
 
 
+class Examination(Struct, frozen=True):
+    """What there is to tell, as `--json` tells it."""
+
+    python: str
+    machine: Machine
+    memory_available: int
+    """Bytes."""
+    devices: DeviceSurvey
+    engines: tuple[EngineReport, ...]
+    """Those that run first, by priority."""
+    computes_on: Mapping[str, tuple[str, ...]]
+    """By the engines' names."""
+    plugins: tuple[Plugin, ...]
+    broken_plugins: tuple[str, ...]
+    """Sentences on why those are left out."""
+    trial_runs: tuple[str, ...]
+    """Sentences, the mishaps first."""
+
+
 def run_doctor(given: Arguments) -> int:
     """Print the report on stdout. Raises ConfigError."""
-    console = Paper()
     # What is wrong with plugins is told on stdout, not as a warning of the log as well.
     logging.getLogger("core.plugins").addHandler(logging.NullHandler())
-    workbench = Workbench(load_settings(config_file=given.config))
+    found = _examine(Workbench(load_settings(config_file=given.config)))
+    if given.json:
+        write_json(found)
+        return 0
+    console, survey = Paper(), found.devices
     console.print(build_machine_table())
-    survey = workbench.devices.survey()
     if survey.accelerators or survey.unused:
         console.print(build_device_table(survey))
-    engines = workbench.bench.engines()
-    console.print(build_engine_table(engines, workbench.bench.list_engine_devices()))
-    palettes = Palettes(find_folders().config / "themes")
-    broken = (*workbench.bench.find_broken_plugins(), *palettes.find_broken())
-    plugins = list_plugin_lines((*workbench.bench.plugins(), *palettes.plugins), broken)
+    console.print(build_engine_table(found.engines, found.computes_on))
     for line in [
         *list_device_lines(survey),
-        *mend_lines(engines),
-        *plugins,
-        *list_verdicts(workbench.bench.verdicts()),
+        *mend_lines(found.engines),
+        *list_plugin_lines(found.plugins, found.broken_plugins),
+        *list_trial_lines(found.trial_runs),
     ]:
         console.tell(line)
     return 0
+
+
+def _examine(workbench: Workbench) -> Examination:
+    bench, palettes = workbench.bench, Palettes(find_folders().config / "themes")
+    broken = (*bench.find_broken_plugins(), *palettes.find_broken())
+    return Examination(
+        platform.python_version(),
+        describe_machine(),
+        measure_available_memory(),
+        workbench.devices.survey(),
+        tuple(sort_engines(bench.engines())),
+        bench.list_engine_devices(),
+        (*bench.plugins(), *palettes.plugins),
+        tuple(map(str, broken)),
+        tuple(describe_verdicts(bench.verdicts())),
+    )
 
 
 def build_machine_table() -> Table:
@@ -97,10 +131,15 @@ def list_device_lines(survey: DeviceSurvey) -> list[str]:
     return lines or ([] if survey.accelerators else ["Models run on the processor: no accelerator was found."])
 
 
-def list_verdicts(verdicts: Sequence[ProbeVerdict]) -> list[str]:
-    """What trial runs have found here, the mishaps first."""
-    if not verdicts:
+def list_trial_lines(found: Sequence[str]) -> list[str]:
+    """The sentences below a heading."""
+    if not found:
         return ["Trial runs: none yet; an engine is tried in a child process before it first runs a kind of model."]
+    return ["Trial runs:", *(f"  {sentence}" for sentence in found)]
+
+
+def describe_verdicts(verdicts: Sequence[ProbeVerdict]) -> list[str]:
+    """What trial runs have found here, the mishaps first."""
     notes = [note for verdict in verdicts for note in verdict.notes]
     notes += [f"{verdict.model}: {verdict.disturbed}." for verdict in verdicts if verdict.disturbed]
     measured = [verdict for verdict in verdicts if verdict.rates]
@@ -114,7 +153,7 @@ def list_verdicts(verdicts: Sequence[ProbeVerdict]) -> list[str]:
     fine = [
         f"{verdict.engine} {verdict.version} runs {verdict.model} here{_settings(verdict)}." for verdict in measured
     ]
-    return ["Trial runs:", *(f"  {line}" for line in dict.fromkeys(notes + declined + fine))]
+    return list(dict.fromkeys(notes + declined + fine))
 
 
 def _settings(verdict: ProbeVerdict) -> str:
@@ -130,7 +169,7 @@ def build_engine_table(engines: Iterable[EngineReport], devices: Mapping[str, Se
     table = Table(title="Engines", title_justify="left")
     for heading in ("engine", "runs here", "version", "platform", "computes on"):
         table.add_column(heading, no_wrap=heading != "computes on")
-    for engine in sort_engines(engines):
+    for engine in engines:
         state = Text("yes", "green") if engine.available else Text("no", "red")
         on = make_printable(", ".join(devices.get(engine.name, ())))
         table.add_row(engine.name, state, engine.version or "", engine.platform, on)
@@ -140,7 +179,7 @@ def build_engine_table(engines: Iterable[EngineReport], devices: Mapping[str, Se
 def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
     """Why engines do not run here, and what mends it; in lines, since reasons are too long for a column."""
     lines = []
-    for engine in sort_engines(engines):
+    for engine in engines:
         if not engine.available:
             lines.append(f"{engine.name} does not run here: {engine.reason}")
             if engine.mend:
@@ -148,10 +187,10 @@ def mend_lines(engines: Iterable[EngineReport]) -> list[str]:
     return lines
 
 
-def list_plugin_lines(used: Sequence[Plugin], broken: Sequence[BenchtopError]) -> list[str]:
+def list_plugin_lines(used: Sequence[Plugin], broken: Sequence[str]) -> list[str]:
     """The plugins in use by their packages, and why others are left out; nothing where there are none."""
     lines = [f"  {plugin.package}: {plugin.group.removeprefix('benchtop.')} {plugin.name}" for plugin in used]
-    lines += [f"  {error}" for error in broken]
+    lines += [f"  {why}" for why in broken]
     return ["Plugins:", *lines] if lines else []
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import BenchtopError
 from core.foreign_text import make_json_printable, make_printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from core.bench.documents import ExportFormat
 
 
 def be_tolerant() -> None:
@@ -45,9 +51,12 @@ def write_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def write_file(path: Path, text: str) -> None:
-    """Raises BenchtopError where it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BenchtopError(f"The file {path} cannot be written: {error.strerror}.") from error
+def write_documents(paths: Mapping[ExportFormat, Path | None], export: Callable[[ExportFormat], str]) -> None:
+    """A file for each form that has a path. Raises BenchtopError where one cannot be written."""
+    for form, path in paths.items():
+        if path is None:
+            continue
+        try:
+            path.write_text(export(form), encoding="utf-8")
+        except OSError as error:
+            raise BenchtopError(f"The file {path} cannot be written: {error.strerror}.") from error

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from core.bench.documents import ExportFormat
-from core.bench.quality import QualityRow, read_sample
+from core.bench.quality import DEFAULT_CHUNKS, QualityRow, read_sample
 from core.bench.quality_export import QUALITY_HEAD, export_quality, format_quality
 from core.bench.suite import SuitePlan, parse_sweeps
 from core.contract.options import KvType
 from core.errors import UsageError
-from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_file
+from tui.cli.output import write_documents
 
 FLAWED_STATUS: Final = 1
 USUAL_KV_TYPES: Final = (KvType.F16, KvType.Q8_0, KvType.Q4_0)
@@ -38,8 +38,6 @@ LEGEND: Final = (
 
 def run_quality(given: Arguments, paths: Mapping[ExportFormat, Path | None]) -> int:
     """Measure, print the table, write what is to be written; 1 where a row has no figures. Raises BenchtopError."""
-    if given.chunks < 1:
-        raise UsageError("--chunks is 1 or more.")
     swept = parse_sweeps(given.sweep, SuitePlan(kv_types=USUAL_KV_TYPES if len(given.models) == 1 else (KvType.F16,)))
     if swept.threads or swept.batches or swept.micro_batches or swept.depths != (0,):
         raise UsageError("Quality depends on the model and the KV type alone; sweep kv.")
@@ -49,19 +47,18 @@ def run_quality(given: Arguments, paths: Mapping[ExportFormat, Path | None]) -> 
     with console.status("finding out what runs here") as status:
 
         def tell(row: QualityRow) -> None:
-            model, tokens = make_printable(row.model), fmt.format_count(row.tokens)
-            status.update(escape(f"{model} with {row.kv_type}: {tokens} tokens, perplexity {row.perplexity:.2f}"))
+            tokens = fmt.format_count(row.tokens)
+            status.update(Text(f"{row.model} with {row.kv_type}: {tokens} tokens, perplexity {row.perplexity:.2f}"))
 
-        rows = workbench.bench.measure_quality(given.models, swept.kv_types, text, given.chunks, stop, tell)
+        chunks = given.chunks or DEFAULT_CHUNKS
+        rows = workbench.bench.measure_quality(given.models, swept.kv_types, text, chunks, stop, tell)
     out = Paper()
     out.print(build_quality_table(rows))
     for row in rows:
         if row.problem is not None:
             out.tell(f"{row.model} with {row.kv_type}: {row.problem}", "red", wrap=True)
     out.tell(LEGEND, "dim", wrap=True)
-    for form, path in paths.items():
-        if path is not None:
-            write_file(path, export_quality(rows, form))
+    write_documents(paths, partial(export_quality, rows))
     return FLAWED_STATUS if any(row.problem for row in rows) else 0
 
 
@@ -74,5 +71,5 @@ def build_quality_table(rows: list[QualityRow]) -> Table:
             words, justify="left" if number < 2 else "right", overflow="fold", no_wrap=number > 0, min_width=least
         )
     for row in rows:
-        table.add_row(*map(escape, format_quality(row)[:-1]), style="red" if row.problem else None)
+        table.add_row(*format_quality(row)[:-1], style="red" if row.problem else None)
     return table

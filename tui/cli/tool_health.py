@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from core.bench.documents import ExportFormat
 from core.bench.tool_cases import TOOL_CASES
 from core.bench.tool_health import TOOL_HEAD, ToolVerdict, count_score, export_verdicts, format_verdict
-from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_file
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+from tui.cli.output import write_documents
 
 FLAWED_STATUS: Final = 1
 
@@ -40,9 +37,7 @@ def run_tools(given: Arguments, paths: Mapping[ExportFormat, Path | None]) -> in
             if verdict.problem:
                 out.tell(f"{verdict.case}: {verdict.problem}", "red", wrap=True)
         out.tell(f"[tools] {model}: {count_score(own)}", wrap=True)
-    for form, path in paths.items():
-        if path is not None:
-            write_file(path, export_verdicts(verdicts, form))
+    write_documents(paths, partial(export_verdicts, verdicts))
     return FLAWED_STATUS if any(verdict.problem for verdict in verdicts) else 0
 
 
@@ -55,15 +50,10 @@ async def _ask_models(given: Arguments) -> list[ToolVerdict]:
         with console.status("loading") as status:
             for asked in given.models:
                 name = await workbench.models.load(asked)
-                shown = escape(make_printable(name))
-                told = cast("AsyncGenerator[ToolVerdict, None]", workbench.bench.check_tools(name))
-                async with aclosing(told) as answers:
-                    status.update(f"{shown}: question 1 of {len(TOOL_CASES)}")
-                    number = 1
-                    async for verdict in answers:
-                        verdicts.append(verdict)
-                        number += 1
-                        status.update(f"{shown}: question {min(number, len(TOOL_CASES))} of {len(TOOL_CASES)}")
+                async with aclosing(workbench.bench.check_tools(name)) as answers:
+                    for number in range(1, len(TOOL_CASES) + 1):
+                        status.update(Text(f"{name}: question {number} of {len(TOOL_CASES)}"))
+                        verdicts.append(await anext(answers))
                 await workbench.models.unload(name)
     finally:
         await workbench.close()
@@ -77,5 +67,5 @@ def build_tools_table(verdicts: list[ToolVerdict]) -> Table:
         words = heading.replace(" ", "\n", 1)
         table.add_column(words, justify="right" if heading == "seconds" else "left", no_wrap=number == 0)
     for verdict in verdicts:
-        table.add_row(*map(escape, format_verdict(verdict)[1:-1]), style="red" if verdict.problem else None)
+        table.add_row(*format_verdict(verdict)[1:-1], style="red" if verdict.problem else None)
     return table

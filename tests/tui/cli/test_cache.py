@@ -1,5 +1,6 @@
 """`tui cache`: what is stored on disk, seen and deleted without a model."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def test_the_list_tells_model_engine_and_tokens(tier: DiskTier, said: Said) -> N
     told = said()
     for words in ("guide", "llamacpp", "300", "2 prefixes", str(tier.folder)[:20]):
         assert words in told
+    assert main(["cache", "ls", "--json"]) == 0
+    listed = json.loads(said())
+    assert [(each["model"], each["tokens"], each["problem"]) for each in listed] == [
+        ("guide", 50, None),
+        ("guide", 300, None),
+    ]
 
 
 def test_an_empty_folder_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said) -> None:

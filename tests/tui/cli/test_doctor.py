@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
+
+import pytest
 
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
@@ -14,7 +17,8 @@ from core.engines.registry import Engines
 from core.guide import WEIGHTS
 from core.trial.probe import Prober
 from tests.fakes.weights import truncated
-from tui.cli.doctor import build_device_table, list_device_lines, list_verdicts
+from tui.cli.doctor import build_device_table, describe_verdicts, list_device_lines
+from tui.cli.main import main
 
 LOCATION = "core.engines.llamacpp.engine:LlamaCppEngine"
 
@@ -25,7 +29,7 @@ def test_a_model_that_an_engine_declined_is_not_told_to_run(tmp_path: Path) -> N
     for name, path in (("whole", WEIGHTS), ("cut", truncated(tmp_path))):
         artifact = Artifact(name, "gguf", path, path.stat().st_size)
         prober.probe(engine, LOCATION, artifact, LoadOptions(threads=1), threading.Event(), budget=0.0)
-    lines = list_verdicts(prober.verdicts())
+    lines = describe_verdicts(prober.verdicts())
     assert any("runs whole here" in line for line in lines)
     (said,) = [line for line in lines if "cut" in line]
     assert "does not run cut: it declined to" in said
@@ -55,3 +59,15 @@ def test_a_card_that_models_do_not_use_is_told_with_what_to_install() -> None:
 def test_the_host_alone_is_told_as_such() -> None:
     lines = list_device_lines(match_devices(HOST, (), LibraryView(), {}))
     assert lines == ["Models run on the processor: no accelerator was found."]
+
+
+def test_programs_are_told_the_same_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BENCHTOP_HOME", str(tmp_path))
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["available"] for each in told["engines"] if each["name"] == "echo"] == [True]
+    assert told["devices"]["devices"][0]["kind"] == "host"
+    assert told["machine"]["memory"] >= told["memory_available"] > 0
+    assert told["trial_runs"] == []

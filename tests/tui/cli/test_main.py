@@ -132,7 +132,7 @@ MISTAKES = [
     (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
     (["bench", "guide", "--json", "no-such-folder/rows.json"], "No file can be written at no-such-folder"),
     (["doctor", "--serve"], "There is no option --serve"),
-    (["doctor", "guide"], "'guide' is one too many; write `tui doctor`."),
+    (["doctor", "guide"], "'guide' is one too many; write `tui doctor [options]`."),
     (["config", "imprt", "server.json"], "Did you mean `tui config import`?"),
     (["cache"], "`tui cache` is not a whole command; write `tui cache ls | rm | verify`."),
     (["cache", "clear"], "'clear' is one too many; write `tui cache ls | rm | verify`."),

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from core.bench.quality import QualityRow
+from tui.cli.console import Paper
 from tui.cli.main import main
+from tui.cli.quality import build_quality_table
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +32,16 @@ def test_the_kv_types_of_a_model_stand_beside_the_best_of_them(
     assert second.startswith("guide,q8_0,")
 
 
+def test_a_name_stands_in_the_table_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Paper(width=100).print(build_quality_table([QualityRow("gu[red]ide", "f16", 256, 9.0)]))
+    assert "gu[red]ide" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--chunks", "0"), "1 or more"),
+        (("--chunks", "0"), "--chunks is 1 to"),
+        (("--rounds", "3"), "--rounds does nothing with --quality"),
         (("--sweep", "threads=1,2"), "sweep kv"),
         (("--text", "/nowhere/at/all"), "cannot be read"),
     ],

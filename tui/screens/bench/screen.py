@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast, final
+from typing import TYPE_CHECKING, final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -33,7 +33,7 @@ from tui.widgets.plot import Plot
 from tui.widgets.table import Cell, Column, RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
     from core.bench.results import Setting
     from core.bench.runner import BenchSample, RoundDone
@@ -300,7 +300,7 @@ class BenchScreen(WorkbenchScreen):
                 rounds=plan["rounds"],
                 streams=plan["streams"],
             )
-            async with aclosing(cast("AsyncGenerator[BenchSample, None]", samples)) as open_samples:
+            async with aclosing(samples) as open_samples:
                 async for sample in open_samples:
                     self.post_message(self.Sampled(sample))
         except* BenchtopError as group:

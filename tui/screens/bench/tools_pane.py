@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -20,9 +19,6 @@ from tui import glyphs
 from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
 from tui.widgets.plain import Plain
 from tui.widgets.table import Cell, Column, RowTable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 COLUMNS = (
     Column("model", 14),
@@ -96,8 +92,7 @@ class ToolsPane(MeasuringPane):
             models = self._desk.workbench.models
             for asked in names or [await self._desk.until_ready()]:
                 name = await models.load(asked)
-                told = cast("AsyncGenerator[ToolVerdict, None]", self._desk.workbench.bench.check_tools(name))
-                async with aclosing(told) as verdicts:
+                async with aclosing(self._desk.workbench.bench.check_tools(name)) as verdicts:
                     async for verdict in verdicts:
                         self.post_message(self.Judged(verdict))
         except BenchtopError as error:
