@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Final, cast, get_type_hints
 
@@ -28,6 +29,7 @@ from core.settings.llama_cpp_server import (
     HEADS,
     LOOKUP,
     MODEL,
+    POOLINGS,
     SPLIT_MODES,
     DiskCache,
     FromPretrained,
@@ -99,7 +101,8 @@ class _Translation:
             "ctx_size": self._context(),
             "kv_type": self._kv_type(),
             "gpu_layers": self._gpu_layers(),
-            "split_mode": self._split_mode(),
+            "split_mode": self._name_number("split_mode", SPLIT_MODES),
+            "pooling": self._pooling(),
             "tensor_split": self._model.tensor_split,
             "loras": self._loras(),
             "response_schema": json.dumps(model.response_schema) if model.response_schema else None,
@@ -234,12 +237,22 @@ class _Translation:
         )
         return LayerWord.AUTO.value
 
-    def _split_mode(self) -> str | None:
-        number = self._model.split_mode
-        if number is None or number in SPLIT_MODES:
-            return None if number is None else SPLIT_MODES[number].value
-        known = ", ".join(f"{each} ({mode.value})" for each, mode in SPLIT_MODES.items())
-        self._notes.append(f"model.split_mode ({number}) is not taken over: known are {known}.")
+    def _pooling(self) -> str | None:
+        """Below zero it is the model's own; and it is nothing to a server that makes no vectors."""
+        model = self._model
+        if model.embedding is False or model.pooling_type is None or model.pooling_type < 0:
+            return None
+        return self._name_number("pooling_type", POOLINGS)
+
+    def _name_number(self, key: str, names: Mapping[int, Enum]) -> str | None:
+        """What a number of llama.cpp's is called here."""
+        number = getattr(self._model, key)
+        if number is None:
+            return None
+        if number in names:
+            return str(names[number].value)
+        known = ", ".join(f"{each} ({name.value})" for each, name in names.items())
+        self._notes.append(f"model.{key} ({number}) is not taken over: known are {known}.")
         return None
 
     def _loras(self) -> list[dict[str, object]] | None:

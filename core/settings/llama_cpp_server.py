@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, defstruct
 
 from core.contract.declared import list_fields
-from core.contract.options import KvElement, LoadSettings
+from core.contract.options import KvElement, LoadSettings, Pooling
 from core.contract.placement import SplitMode
 
 Context = Annotated[int, Meta(ge=0, le=16_777_216)]
@@ -29,10 +29,12 @@ GGML_TYPES: Final = {
 SPLIT_MODES: Final = {0: SplitMode.NONE, 1: SplitMode.LAYER, 2: SplitMode.ROW}
 """Of `enum llama_split_mode` in llama.h."""
 
+POOLINGS: Final = {1: Pooling.MEAN, 2: Pooling.CLS, 3: Pooling.LAST, 4: Pooling.RANK}
+"""Of `enum llama_pooling_type` in llama.h; -1 leaves it to the model."""
+
 CHANGES_ANSWERS: Final[Mapping[str, str]] = {
     "mtmd": "images, sound and video in prompts",
     "max_output_tokens": "a bound on answers whose requests set none",
-    "pooling_type": "another pooling of embeddings",
     "attention_type": "another kind of attention",
     "kv_overrides": "other metadata than the model's own",
     "vocab_only": "loading the vocabulary alone",
@@ -56,7 +58,6 @@ AS_DEFAULT: Final[Mapping[str, object]] = {
     "mtmd": {},
     "kv_overrides": {},
     "vocab_only": False,
-    "pooling_type": -1,
     "attention_type": -1,
     "rope_scaling_type": -1,
     "rope_freq_base": 0.0,
@@ -111,10 +112,10 @@ class ModelOptions(Struct, frozen=True, forbid_unknown_fields=True):
     loras: tuple[LoraOptions, ...] | None = None
     chat_template: str | tuple[str, ...] | None = None
     response_schema: dict[str, object] | None = None
+    pooling_type: int | None = None
     # What would change the answers.
     mtmd: dict[str, object] | None = None
     max_output_tokens: int | None = None
-    pooling_type: int | None = None
     attention_type: int | None = None
     kv_overrides: dict[str, bool | int | float | str] | None = None
     vocab_only: bool | None = None

@@ -23,10 +23,9 @@ from core.settings.schema import find_folders
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_json, write_text
+from tui.cli.output import DECLINED_STATUS, confirm_deletion, write_json, write_text
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 
-DECLINED_STATUS: Final = 1
 WRITE_SECONDS: Final = 30.0
 SHOWN_ID_CHARACTERS: Final = 8
 
@@ -112,8 +111,11 @@ def remove_chats(given: Arguments) -> int:
         raise UsageError("Say which conversations are to be deleted, or --all.")
     store = open_store(given)
     lines = [find_line(store, name) for name in given.names] or store.list_lines()
-    if not given.yes and not _agreed(lines):
-        write_text("Nothing was deleted.")
+    if not lines:
+        write_text("No conversation is kept, so none is deleted.")
+        return 0
+    what = lines[0].title if len(lines) == 1 else fmt.format_plural(len(lines), "conversation")
+    if not given.yes and not confirm_deletion(what, f"Delete {what}? It cannot be had back."):
         return DECLINED_STATUS
     store.forget([line.id for line in lines])
     _settle(store)
@@ -167,11 +169,3 @@ def _build_table(lines: Sequence[ConversationLine]) -> Table:
 
 def _describe(step: PathStep) -> str:
     return summarize_exchange(Exchange(*step))
-
-
-def _agreed(lines: Sequence[ConversationLine]) -> bool:
-    what = lines[0].title if len(lines) == 1 else fmt.format_plural(len(lines), "conversation")
-    if not sys.stdin.isatty():
-        raise UsageError(f"There is no terminal to ask whether {what} is to be deleted; say --yes.")
-    write_text(make_printable(f"Delete {what}? It cannot be had back. [y/N] "), end="")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

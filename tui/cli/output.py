@@ -6,7 +6,7 @@ import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from core.errors import BenchtopError
+from core.errors import BenchtopError, UsageError
 from core.foreign_text import make_json_printable, make_printable
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.bench.documents import ExportFormat
+
+
+DECLINED_STATUS = 1
 
 
 def be_tolerant() -> None:
@@ -27,6 +30,19 @@ def write_text(text: str, *, end: str = "\n") -> None:
     """A line or several on stdout, at once."""
     sys.stdout.write(make_printable(text, lines=True) + end)
     sys.stdout.flush()
+
+
+def confirm_deletion(what: str, question: str) -> bool:
+    """Whether the user says yes to a question on the terminal. Raises UsageError, which names `what` would be deleted,
+    where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"There is no terminal to ask whether {what} is to be deleted; say --yes.")
+    sys.stdout.write(make_printable(f"{question} [y/N] "))
+    sys.stdout.flush()
+    agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not agreed:
+        write_text("Nothing was deleted.")
+    return agreed
 
 
 def write_error(sentence: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Final
 
@@ -11,18 +11,17 @@ from rich import box
 from rich.table import Table
 
 from core.errors import BenchtopError, UsageError
-from core.foreign_text import make_printable
 from core.settings.load import load_settings
 from core.settings.schema import find_folders
 from core.snapshots import UsageTotals
 from core.usage import UsageAccount, UsageBy, UsageReport, UsageRow, describe_since, parse_since, write_csv
-from tui import format as fmt
 from tui.cli.arguments import Arguments, Misunderstood
 from tui.cli.console import Paper
 from tui.cli.output import write_json, write_text
+from tui.usage_words import COUNT_WRITERS, name_group
 
-NO_MODEL = "(not here)"
-NO_KEY = "(none)"
+CHIEF: Final = ("requests", "in", "cached", "out", "time")
+"""Headings that there is room for beside all groups."""
 
 
 def run_usage(given: Arguments) -> int:
@@ -66,33 +65,9 @@ def build_usage_table(rows: Sequence[UsageRow], total: UsageTotals, by: UsageBy 
     groups = tuple(UsageBy) if by is None else (by,)
     for number, group in enumerate(groups):
         table.add_column(group.value, "total" if number == 0 else "", overflow="fold")
-    headings = CHIEF if by is None else tuple(WRITERS)
+    headings = CHIEF if by is None else tuple(COUNT_WRITERS)
     for heading in headings:
-        table.add_column(heading, WRITERS[heading](total), justify="right", no_wrap=True)
+        table.add_column(heading, COUNT_WRITERS[heading](total), justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(_write_group(row, group) for group in groups), *(WRITERS[name](row) for name in headings))
+        table.add_row(*(name_group(row, group) for group in groups), *(COUNT_WRITERS[name](row) for name in headings))
     return table
-
-
-WRITERS: Final[Mapping[str, Callable[[UsageTotals], str]]] = {
-    "requests": lambda totals: fmt.format_count(totals.requests),
-    "failed": lambda totals: fmt.format_count(totals.failures),
-    "left": lambda totals: fmt.format_count(totals.cancelled),
-    "in": lambda totals: fmt.shorten_count(totals.prompt_tokens),
-    "cached": lambda totals: fmt.shorten_count(totals.cached_tokens),
-    "out": lambda totals: fmt.shorten_count(totals.completion_tokens),
-    "thought": lambda totals: fmt.shorten_count(totals.reasoning_tokens),
-    "time": lambda totals: fmt.format_seconds(totals.seconds),
-}
-"""What stands below each heading."""
-CHIEF: Final = ("requests", "in", "cached", "out", "time")
-
-
-def _write_group(row: UsageRow, group: UsageBy) -> str:
-    match group:
-        case UsageBy.DAY:
-            return row.day or ""
-        case UsageBy.MODEL:
-            return make_printable(row.model or NO_MODEL)
-        case UsageBy.KEY:
-            return make_printable(row.key or NO_KEY)

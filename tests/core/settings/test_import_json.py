@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from core.contract.options import KvType, LayerWord, Lora
+from core.contract.options import KvType, LayerWord, Lora, Pooling
 from core.contract.placement import SplitMode
 from core.errors import ConfigError
 from core.settings.import_json import import_json
@@ -176,6 +176,10 @@ NOTES = {
         {"split_mode": 3},
         "model.split_mode (3) is not taken over: known are 0 (none), 1 (layer), 2 (row).",
     ),
+    "pooling_type": (
+        {"pooling_type": 0},
+        "model.pooling_type (0) is not taken over: known are 1 (mean), 2 (cls), 3 (last), 4 (rank).",
+    ),
     "kv_unified": ({"kv_unified": False}, "model.kv_unified is not taken over"),
     "embedding": ({"embedding": True}, "model.embedding is not taken over"),
     "n_ubatch": ({"n_ubatch": 8}, "model.n_ubatch is taken as 32, not 8; it may be 32 to 16384."),
@@ -196,6 +200,12 @@ NOTES = {
 def test_what_concerns_speed_or_memory_alone_is_told(tmp_path: Path, model: dict[str, object], said: str) -> None:
     (note,) = read(tmp_path, {"model": {**LOCAL, **model}}).notes
     assert note.startswith(said)
+
+
+def test_a_pooling_is_taken_over_where_vectors_are_made(tmp_path: Path) -> None:
+    assert profile(tmp_path, {"pooling_type": 3}).pooling is Pooling.LAST
+    assert profile(tmp_path, {"pooling_type": -1}).pooling is None
+    assert profile(tmp_path, {"pooling_type": 1, "embedding": False}).pooling is None
 
 
 def test_all_layers_there_are_as_many_as_fit_here(tmp_path: Path) -> None:
@@ -236,7 +246,7 @@ def test_every_key_of_a_model_is_translated_or_told() -> None:
         "type_v",
         "loras",
         *DECLARED,
-        *("n_gpu_layers", "split_mode", "tensor_split"),
+        *("n_gpu_layers", "split_mode", "tensor_split", "pooling_type"),
         "response_schema",
     }
     drafts = {key for key in MODEL.__struct_fields__ if key.startswith("draft_model")}

@@ -22,7 +22,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.screens.bench.available import EngineTable
 from tui.screens.bench.engines_table import Course, Lanes
-from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names, write_exports
 from tui.screens.bench.run import BOUNDS, Case, Lineup, shorten_names
 from tui.session import Desk
 from tui.widgets.plain import Plain, make_drawable, set_subtitle
@@ -367,7 +367,7 @@ class Contest(MeasuringPane):
             self.notify(NOTHING_TO_EXPORT, severity="warning")
             return
         run = self._run
-        self.write_files("bench", self._model, lambda form: export_run(run, form))
+        write_exports(self, "bench", self._model, lambda form: export_run(run, form))
 
 
 def _progress(case: Case, lineup: Lineup, dot: str) -> str:

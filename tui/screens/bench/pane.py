@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from core.bench.documents import ExportFormat
+from core.files import write_new
 from tui import glyphs
 from tui.session import Desk
 from tui.widgets.plain import Plain
@@ -65,22 +66,18 @@ class MeasuringPane(Vertical):
         if field is not None:
             field.add_class("-wrong").focus()
 
-    def write_files(self, kind: str, model: str, export: Callable[[ExportFormat], str]) -> None:
-        """As `write_exports`."""
-        write_exports(self, kind, model, export)
-
 
 def write_exports(where: Widget, kind: str, model: str, export: Callable[[ExportFormat], str]) -> None:
     """Into the working directory, in each format; what hinders that is told."""
     name = "".join(letter if letter.isalnum() else "-" for letter in model.rsplit("/", 1)[-1]).strip("-")
     stem = Path.cwd() / f"{kind}-{name[:40]}-{datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        for form in ExportFormat:
-            with stem.with_suffix(f".{form.value}").open("x", encoding="utf-8") as file:
-                file.write(export(form))
-    except OSError as error:
-        where.notify(f"{error.filename} cannot be written: {error.strerror}.", severity="error", markup=False)
-        return
+    for form in ExportFormat:
+        path = stem.with_suffix(f".{form.value}")
+        try:
+            write_new(path, export(form))
+        except OSError as error:
+            where.notify(f"{path} cannot be written: {error.strerror}.", severity="error", markup=False)
+            return
     where.notify(f"Exported to {stem}.json, .csv and .md", markup=False)
 
 

@@ -18,7 +18,7 @@ from core.bench.suite import SuitePlan, parse_sweeps
 from core.errors import BenchtopError, Cancelled, UsageError
 from core.files import expand_home
 from tui import format as fmt
-from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names, write_exports
 from tui.widgets.plain import Plain
 from tui.widgets.table import Cell, Column, RowTable
 
@@ -182,7 +182,7 @@ class QualityPane(MeasuringPane):
         if not self._rows:
             self.notify(NOTHING_TO_EXPORT, severity="warning")
             return
-        self.write_files("quality", self._model, lambda form: export_quality([*self._rows.values()], form))
+        write_exports(self, "quality", self._model, lambda form: export_quality([*self._rows.values()], form))
 
 
 def _cells(row: QualityRow) -> list[Cell]:

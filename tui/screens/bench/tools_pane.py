@@ -16,7 +16,7 @@ from core.bench.tool_cases import TOOL_CASES
 from core.bench.tool_health import ToolVerdict, count_score, export_verdicts, format_verdict
 from core.errors import BenchtopError
 from tui import glyphs
-from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names
+from tui.screens.bench.pane import NOTHING_TO_EXPORT, MeasuringPane, split_names, write_exports
 from tui.widgets.plain import Plain
 from tui.widgets.table import Cell, Column, RowTable
 
@@ -135,7 +135,7 @@ class ToolsPane(MeasuringPane):
         if not self._verdicts:
             self.notify(NOTHING_TO_EXPORT, severity="warning")
             return
-        self.write_files("tools", self._verdicts[0].model, lambda form: export_verdicts(self._verdicts, form))
+        write_exports(self, "tools", self._verdicts[0].model, lambda form: export_verdicts(self._verdicts, form))
 
 
 def _cells(verdict: ToolVerdict, marks: glyphs.Glyphs) -> list[Cell]:

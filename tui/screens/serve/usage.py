@@ -20,6 +20,7 @@ from core.serving.usage_ledger import UsageLedger
 from core.snapshots import UsageTotals
 from core.usage import UsageBy, UsageRow, sum_usage
 from tui import format as fmt
+from tui.usage_words import COUNT_WRITERS, name_group
 from tui.widgets.plain import Plain
 from tui.widgets.row_list import Cell, Field, List
 
@@ -45,7 +46,6 @@ class Period(Enum):
         return None if self.value is None else today - timedelta(days=self.value - 1)
 
 
-_NAMELESS: Final = {UsageBy.DAY: "", UsageBy.MODEL: "(not here)", UsageBy.KEY: "(none)"}
 _COUNTS: Final = (
     Field("requests", 8, right=True),
     Field("failed", 6, right=True, rank=1),
@@ -93,10 +93,10 @@ class UsageDialog(ModalScreen[None]):
         return (Field(self._by.value, 0), *_COUNTS)
 
     def _name_row(self, row: UsageRow) -> str:
-        return getattr(row, self._by.value) or _NAMELESS[self._by]
+        return name_group(row, self._by)
 
     def _write_row(self, row: UsageRow) -> Sequence[Cell]:
-        return [self._name_row(row), *_write_counts(row)]
+        return [self._name_row(row), *(COUNT_WRITERS[field.title](row) for field in _COUNTS)]
 
     def action_turn(self) -> None:
         order = (UsageBy.MODEL, UsageBy.KEY, UsageBy.DAY)
@@ -142,19 +142,6 @@ class UsageDialog(ModalScreen[None]):
 
     def _tell(self, sentence: str) -> None:
         self.query_one("#usage-sum", Plain).update(sentence)
-
-
-def _write_counts(totals: UsageTotals) -> list[str]:
-    return [
-        fmt.format_count(totals.requests),
-        fmt.format_count(totals.failures),
-        fmt.format_count(totals.cancelled),
-        fmt.shorten_count(totals.prompt_tokens),
-        fmt.shorten_count(totals.cached_tokens),
-        fmt.shorten_count(totals.completion_tokens),
-        fmt.shorten_count(totals.reasoning_tokens),
-        fmt.format_seconds(totals.seconds),
-    ]
 
 
 def _count_tokens(row: UsageRow) -> int:
