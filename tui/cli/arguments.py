@@ -168,6 +168,13 @@ def read_whole(text: str, besides: str = "") -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number{besides}") from error
 
 
+def read_count(text: str) -> int:
+    """The type of an option that says how many."""
+    if (count := read_whole(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{count} is too small; give 1 or more")
+    return count
+
+
 def read_number(text: str) -> float:
     """The type of an option that takes a number."""
     try:

@@ -13,6 +13,7 @@ from tui.cli.arguments import (
     add_named,
     add_settings,
     find_nearest,
+    read_count,
     read_file_path,
     read_filled,
     read_number,
@@ -235,12 +236,14 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_chats(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--last", type=read_whole, metavar="N", help="the last so many (all)")
+    parser.add_argument("--last", type=read_count, metavar="N", help="the last so many (all)")
     _add_json(parser)
 
 
 def _add_chats_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("query", nargs="+", metavar="WORD", help="all of them must stand in a conversation")
+    parser.add_argument(
+        "query", nargs="+", type=read_filled, metavar="WORD", help="all of them must stand in a conversation"
+    )
     parser.add_argument("--whole", action="store_true", help="the last word is whole, and not a beginning")
     _add_chats(parser)
 
@@ -274,7 +277,7 @@ def _add_cache_rm(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_requests(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--last", type=read_whole, default=50, metavar="N", help="the last so many (50)")
+    parser.add_argument("--last", type=read_count, default=50, metavar="N", help="the last so many (50)")
     _add_json(parser)
 
 
@@ -314,7 +317,6 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         type=read_number,
-        default=1.0,
         metavar="X",
         help="of a scenario: times as fast; 0 sends all at once (1)",
     )

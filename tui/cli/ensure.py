@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.prompt import Confirm
@@ -43,6 +44,17 @@ def ensure_models(settings: Settings, names: Iterable[str], *, pull: bool) -> No
                 if not pull and not (sys.stdin.isatty() and console.is_terminal):
                     raise
                 _fetch(store, name, console, asked=pull)
+    finally:
+        store.close()
+
+
+def check_model(settings: Settings, name: str) -> None:
+    """Raises ModelNotFound for a name that stands for nothing, ArtifactError for files that are no model. That a model
+    would have to be downloaded is no matter."""
+    store = Workbench(settings).models.store
+    try:
+        with suppress(NotDownloaded):
+            store.resolve(store.read_own(name))
     finally:
         store.close()
 

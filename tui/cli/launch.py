@@ -16,7 +16,7 @@ from core.settings.schema import Settings, find_folders
 from core.telemetry import log
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.ensure import ensure_models
+from tui.cli.ensure import check_model, ensure_models
 from tui.cli.output import write_text
 from tui.launch.folder import FOLDER, build_environment, fill_folder
 from tui.launch.printing import write_shell_lines
@@ -111,6 +111,7 @@ async def _print(program: Launchable, settings: Settings, given: Arguments, user
         endpoint = await ask_server(running, given.model, key, given.flags().get("model", {}))
     else:
         model = given.model or settings.default_model or USUAL_MODEL
+        await asyncio.to_thread(check_model, settings, settings.source(model))
         context = settings.model.ctx_size or program.usual_context
         endpoint = Endpoint(name_address(settings.server), model, context, key)
         write_text(f"# No server runs at {endpoint.url}: `tui --serve` starts one. The context is the one aimed at.")

@@ -13,6 +13,7 @@ from rich.table import Table
 from core.capture.export import ScenarioStep, make_scenario, read_scenario
 from core.capture.legible import compare_lines, read_answer
 from core.capture.replay import Replayed, Replayer, count_answer_tokens
+from core.errors import UsageError
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
@@ -20,10 +21,14 @@ from tui.cli.output import write_json, write_text
 from tui.cli.requests import find_url, open_ring, print_diff
 
 FAILED_STATUS = 1
+MOST_SPEED_FACTOR = 1_000_000
 
 
 def run_replay(given: Arguments) -> int:
     """Send it, print what came of it; 1 where a request failed. Raises BenchtopError."""
+    speed = 1.0 if given.speed is None else given.speed
+    if not 0 <= speed <= MOST_SPEED_FACTOR:
+        raise UsageError(f"--speed is 0 to {MOST_SPEED_FACTOR:,}.")
     settings, ring = open_ring(given)
     url = (given.server or find_url(settings.server)).rstrip("/").removesuffix("/v1")
     # A key of the settings is for the server of the settings; another one is given it only by hand.
@@ -31,7 +36,9 @@ def run_replay(given: Arguments) -> int:
     replayer = Replayer(url, key=next(iter(settings.server.api_keys), None) if own else None, model=given.model)
     path = Path(given.what)
     if path.is_file():
-        return _replay_scenario(given, replayer, read_scenario(path))
+        return _replay_scenario(replayer, read_scenario(path), speed, as_json=given.json)
+    if given.speed is not None:
+        raise UsageError(f"--speed is for scenarios, and {given.what!r} is no file of one.")
     _, exchange = ring.find(given.what)
     (step,) = make_scenario([exchange])
     replayed = asyncio.run(replayer.send(step))
@@ -57,10 +64,10 @@ def run_replay(given: Arguments) -> int:
     return 0 if replayed.ok else FAILED_STATUS
 
 
-def _replay_scenario(given: Arguments, replayer: Replayer, steps: Sequence[ScenarioStep]) -> int:
-    done = asyncio.run(replayer.run(steps, speed=given.speed))
+def _replay_scenario(replayer: Replayer, steps: Sequence[ScenarioStep], speed: float, *, as_json: bool) -> int:
+    done = asyncio.run(replayer.run(steps, speed=speed))
     failed = [each for each in done if not each.ok]
-    if given.json:
+    if as_json:
         write_json([_describe(each) for each in done])
         return FAILED_STATUS if failed else 0
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
