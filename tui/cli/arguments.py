@@ -71,7 +71,8 @@ class Parser(argparse.ArgumentParser):
         """Raises Misunderstood; `--help` ends the process as argparse does. `passes_on`: what stands behind `--` is
         another program's."""
         end = words.index("--") if passes_on and "--" in words else len(words)
-        known, rest = self.parse_known_args(words[:end], namespace=Arguments())
+        # Of `launch codex --print guide` argparse would otherwise take the model to be left out at `--print`.
+        known, rest = self.parse_known_intermixed_args(words[:end], namespace=Arguments())
         known.passed = tuple(words[end + 1 :])
         if rest:
             self._refuse(rest[0])

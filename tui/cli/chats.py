@@ -23,7 +23,7 @@ from core.settings.schema import find_folders
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import DECLINED_STATUS, confirm_deletion, write_json, write_text
+from tui.cli.output import DECLINED_STATUS, ask_deletion, write_json, write_text
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 
 WRITE_SECONDS: Final = 30.0
@@ -115,7 +115,7 @@ def remove_chats(given: Arguments) -> int:
         write_text("No conversation is kept, so none is deleted.")
         return 0
     what = lines[0].title if len(lines) == 1 else fmt.format_plural(len(lines), "conversation")
-    if not given.yes and not confirm_deletion(what, f"Delete {what}? It cannot be had back."):
+    if not given.yes and not ask_deletion(what, f"Delete {what}? It cannot be had back."):
         return DECLINED_STATUS
     store.forget([line.id for line in lines])
     _settle(store)

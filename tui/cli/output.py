@@ -32,7 +32,7 @@ def write_text(text: str, *, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
-def confirm_deletion(what: str, question: str) -> bool:
+def ask_deletion(what: str, question: str) -> bool:
     """Whether the user says yes to a question on the terminal. Raises UsageError, which names `what` would be deleted,
     where there is none."""
     if not sys.stdin.isatty():

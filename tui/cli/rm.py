@@ -7,7 +7,7 @@ from core.settings.load import load_settings
 from core.sizes import format_size
 from core.workbench import Workbench
 from tui.cli.arguments import Arguments
-from tui.cli.output import DECLINED_STATUS, confirm_deletion, write_text
+from tui.cli.output import DECLINED_STATUS, ask_deletion, write_text
 
 
 def run_rm(given: Arguments) -> int:
@@ -17,7 +17,7 @@ def run_rm(given: Arguments) -> int:
     entry = find_entry(given.model, shelf.scan(), shelf.cache)
     check_deletable(shelf, entry)
     size = format_size(entry.size) if entry.size else "empty"
-    if not given.yes and not confirm_deletion(entry.name, f"Delete {entry.name} ({size}) at {entry.path}?"):
+    if not given.yes and not ask_deletion(entry.name, f"Delete {entry.name} ({size}) at {entry.path}?"):
         return DECLINED_STATUS
     freed = store.delete(entry)
     write_text(f"Deleted {entry.name}; {format_size(freed) if freed else 'nothing'} became free.")

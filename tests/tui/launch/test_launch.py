@@ -185,7 +185,7 @@ def test_what_listens_and_speaks_no_http_is_told(here: Path, capsys: pytest.Capt
 def test_without_a_server_what_would_be_set_is_shown_and_none_is_started(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["launch", "codex", "echo", "--port", "1", "--print", "--", "exec"]) == 0
+    assert main(["launch", "codex", "--port", "1", "--print", "echo", "--", "exec"]) == 0
     shown = capsys.readouterr().out
     assert "# No server runs at http://127.0.0.1:1" in shown
     assert shown.rstrip().endswith(" exec")
