@@ -153,7 +153,7 @@ class HttpServer:
         """
         if self._task is None or self._uvicorn is None:
             return
-        self._uvicorn.should_exit = True
+        self._uvicorn.end()
         self._live.end_watching()
         if not await self._ended(drain):
             self._live.cancel_all()

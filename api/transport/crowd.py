@@ -24,6 +24,8 @@ class Crowd:
         self._state = state
         self._limits = limits
         self._all: set[Connection | WebSocketConnection] = set()
+        self._come = asyncio.Event()
+        """Somebody is connected, or was a moment ago."""
 
     def connect(self) -> Connection:
         """A protocol for a connection that was just taken."""
@@ -32,13 +34,16 @@ class Crowd:
     def _upgrade(self) -> WebSocketConnection:
         """A protocol for a connection that leaves HTTP."""
         taker = WebSocketConnection(self._config, self._state, self._limits, self._all.discard)
-        self._all.add(taker)
+        self._add(taker)
         return taker
 
     async def tend(self) -> None:
-        """Look after all connections, until cancelled."""
+        """Look after all connections, until cancelled. While there are none, nothing wakes the process."""
         ticks = 0
         while True:
+            if not self._all:
+                self._come.clear()
+                await self._come.wait()
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
             try:
@@ -63,9 +68,13 @@ class Crowd:
             if first.is_busy:
                 if len(self._all) > self._limits.connections:
                     newcomer.make_room()
-                self._all.add(newcomer)
+                self._add(newcomer)
                 return False
             self._all.discard(first)
             first.make_room()
-        self._all.add(newcomer)
+        self._add(newcomer)
         return True
+
+    def _add(self, connection: Connection | WebSocketConnection) -> None:
+        self._all.add(connection)
+        self._come.set()

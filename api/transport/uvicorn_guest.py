@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 import uvicorn
 from litestar import Litestar
 
 from api.transport.crowd import Crowd
 from api.transport.limits import ConnectionLimits
+
+DATE_SECONDS: Final = 1.0
+"""How old the date in the answers' headers may be."""
 
 
 class EmbeddedUvicorn(uvicorn.Server):
@@ -40,6 +44,7 @@ class EmbeddedUvicorn(uvicorn.Server):
         config.load()
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._ending = asyncio.Event()
         self._limits = limits
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -57,6 +62,18 @@ class EmbeddedUvicorn(uvicorn.Server):
         self.servers = [await loop.create_server(connect, sock=each, backlog=backlog) for each in sockets or ()]
         self.started = True
         self.listening.set()
+
+    async def main_loop(self) -> None:
+        """uvicorn itself would look ten times a second whether it is to end."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._ending.wait()
+
+    def end(self) -> None:
+        """Take no more connections, and end `serve` when all that is under way has ended."""
+        self.should_exit = True
+        self._ending.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
