@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -53,6 +54,9 @@ MOST_VARIANT_CHARACTERS: Final = 128
 """Characters behind a colon."""
 SHOWN_CHARACTERS: Final = 200
 """Characters of a name that a message repeats."""
+LEAST_PART_CHARACTERS: Final = 3
+"""Of a part of a name by which the name may be meant."""
+MOST_NEAR_NAMES: Final = 3
 ASKED_FORMS: Final = "a request names a model, by the name it has in /v1/models or as owner/name."
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
@@ -239,6 +243,16 @@ def looks_like_path(text: str) -> bool:
 def shorten_name(text: str) -> str:
     """A name fit for a message."""
     return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")
+
+
+def list_near_names(text: str, names: Collection[str]) -> list[str]:
+    """Those that somebody may mean who wrote `text`, which is none of them: it is a part of theirs, or nearly one. The
+    likeliest first."""
+    wanted = text[:SHOWN_CHARACTERS].casefold()
+    folded = {name.casefold(): name for name in names}
+    parts = sorted((name for name in folded if wanted in name), key=len) if len(wanted) >= LEAST_PART_CHARACTERS else []
+    near = dict.fromkeys((*parts, *get_close_matches(wanted, folded, MOST_NEAR_NAMES)))
+    return [folded[name] for name in near][:MOST_NEAR_NAMES]
 
 
 def _alias(text: str, aliases: Collection[str]) -> Alias | None:

@@ -18,7 +18,7 @@ from core.lanes import WorkLanes
 from core.models.library.on_demand import Loadable, Shelf, list_loadable
 from core.models.library.scan import LibraryEntry
 from core.models.store import Store
-from core.names import Name, are_same, clean_name, drop_latest, shorten_name
+from core.names import Name, are_same, clean_name, drop_latest, list_near_names, shorten_name
 from core.serving.factory import ModelFactory
 from core.serving.host import Host
 from core.serving.pool.member import Lease, Member
@@ -352,8 +352,19 @@ class ServedModels:
             coming = await self._lanes.disk.run(self.store.coming, error.repositories)
             said = str(error) if coming is None else f"{name} is being downloaded, {coming:.0%} of it are here."
             raise ModelNotFound(str(name), f"{said} Served here: {self.names_in_words}.") from error
-        except ModelNotFound:
-            return self._known(text)
+        except ModelNotFound as error:
+            raise await self._describe_absence(text) from error
+
+    async def _describe_absence(self, text: str) -> ModelNotFound:
+        """That there is no model of this name, and which may be meant."""
+        loadable = await self.loadable()
+        names = [*(member.name for member in self.members), *(each.name for each in loadable)]
+        if near := list_near_names(text, names):
+            told = f"did you mean {' or '.join(near)}?"
+        else:
+            told = f"served here: {self.names_in_words}"
+            told += f"; GET /v1/models lists {len(names)} that can be asked." if loadable else "."
+        return ModelNotFound(text, f"There is no model {shorten_name(text)} on this machine; {told}")
 
     def _configured(self, text: str) -> str | None:
         """The name of the settings that is meant, if any."""

@@ -90,6 +90,11 @@ async def test_a_name_too_long_for_a_path_is_an_unknown_model(shelf: Served) -> 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
+async def test_who_names_a_model_by_a_part_of_its_name_is_told_the_whole(shelf: Served) -> None:
+    answer = await shelf.chat(**chat_body(model="embed"))
+    assert answer.json()["error"]["message"] == "There is no model 'embed' on this machine; did you mean embeds?"
+
+
 async def test_a_model_that_would_have_to_be_downloaded_is_not_and_says_so(shelf: Served) -> None:
     answer = await shelf.chat(**chat_body(model="nobody/nothing-GGUF"))
     assert answer.status_code == 404

@@ -16,6 +16,7 @@ from core.names import (
     Server,
     Unknown,
     are_same,
+    list_near_names,
     parse_asked,
     parse_name,
 )
@@ -224,3 +225,20 @@ def test_names_that_differ_in_how_an_accent_is_written_are_the_same() -> None:
     composed, apart = "mod\u00e8le", unicodedata.normalize("NFD", "mod\u00e8le")
     assert are_same(composed, apart)
     assert not are_same(composed, "modele")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("qwen2.5-coder", ["qwen2.5-coder-0.5b-Q4_K_M", "qwen2.5-coder-1.5b-instruct"]),
+        ("QWEN2.5-CODER-1.5B", ["qwen2.5-coder-1.5b-instruct"]),
+        ("gemma-270m", ["gemma-3-270m"]),
+        ("gpt-4o", []),
+        ("q", []),
+        ("", []),
+    ],
+)
+def test_a_part_of_a_name_and_a_slip_are_near_it(asked: str, near: list[str]) -> None:
+    names = ["qwen2.5-coder-1.5b-instruct", "qwen2.5-coder-0.5b-Q4_K_M", "gemma-3-270m", "echo"]
+    assert list_near_names(asked, names)[: len(near)] == near
+    assert bool(near) == bool(list_near_names(asked, names))
