@@ -23,7 +23,7 @@ from api.model_routes import build_model_routes
 from api.native.cache import build_cache_route
 from api.native.downloads import build_download_routes
 from api.native.engines import build_engines_route
-from api.native.health import build_health_route
+from api.native.health import build_health_routes
 from api.native.logs import build_logs_route
 from api.native.metrics import PATH as METRICS
 from api.native.metrics import build_metrics_route
@@ -94,7 +94,7 @@ def create_app(
         build_logs_route(workbench, live, ping=ping),
         *build_search_routes(workbench),
         *build_download_routes(workbench),
-        build_health_route(workbench),
+        *build_health_routes(workbench),
     ]
     telemetry = settings.telemetry
     if telemetry.metrics:

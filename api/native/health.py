@@ -40,27 +40,33 @@ class Health(Struct, frozen=True):
     """What the server before this one died of; empty where none has."""
 
 
-def build_health_route(workbench: Workbench) -> HTTPRouteHandler:
-    @get(
-        ["/health", "/healthz"],
-        summary="Whether requests would be answered",
-        opt=declare_contract(
-            reply_with(Health, "Requests are answered"), reply_with(Health, "They are not", 503), needs_key=False
-        ),
+def build_health_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
+    contract = declare_contract(
+        reply_with(Health, "Requests are answered"), reply_with(Health, "They are not", 503), needs_key=False
     )
-    async def health_check() -> Response[Health]:
-        health, ready = judge_health(workbench.snapshot(), workbench.models.first_choice)
-        health, ready = add_past(health, ready, workbench.past, workbench.models.first_choice)
-        # It is asked without a key.
-        paths = workbench.models.paths
-        told = replace(
-            health,
-            detail=drop_folders(health.detail, paths),
-            last_death=drop_folders(health.last_death, paths),
-        )
-        return Response(told, status_code=200 if ready else 503)
 
-    return health_check
+    @get(["/health", "/healthz"], summary="Whether requests would be answered", opt=contract)
+    async def health_check() -> Response[Health]:
+        return tell_health(workbench)
+
+    @get("/v1/health", summary="The same, among the routes of OpenAI's clients", opt=contract)
+    async def health_check_beside() -> Response[Health]:
+        return tell_health(workbench)
+
+    return [health_check, health_check_beside]
+
+
+def tell_health(workbench: Workbench) -> Response[Health]:
+    health, ready = judge_health(workbench.snapshot(), workbench.models.first_choice)
+    health, ready = add_past(health, ready, workbench.past, workbench.models.first_choice)
+    # It is asked without a key.
+    paths = workbench.models.paths
+    told = replace(
+        health,
+        detail=drop_folders(health.detail, paths),
+        last_death=drop_folders(health.last_death, paths),
+    )
+    return Response(told, status_code=200 if ready else 503)
 
 
 def add_past(health: Health, ready: bool, past: Past, default: str | None) -> tuple[Health, bool]:

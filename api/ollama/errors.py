@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from api.http.errors import ErrorDialect, ErrorReply, Refusal, encode_headers, translate_error
-from core.errors import ModelNotFound, ModelUnable
+from core.errors import ContextExceeded, ModelNotFound, ModelUnable
 from core.names import SHOWN_CHARACTERS
 
 PREFIX: Final = "/api/"
@@ -35,11 +35,12 @@ def write_ollama_error(error: Exception, _: str = "") -> ErrorReply:
 
 def _reword(error: Exception, refused: Refusal) -> str:
     """Clients look for the first words of a model that is not here, and offer to pull it. There is no field for the
-    name of a wrong one, so the sentence has it."""
+    name of a wrong one, so the sentence has it; of a prompt that is too long it says all there is to say."""
     told, field = refused.error.message, refused.error.param
     if isinstance(error, ModelNotFound):
         return f"model '{error.model[:SHOWN_CHARACTERS]}' not found: {told}" if error.model else told
-    return told if field is None or field in told else f"{field}: {told}"
+    named = field is None or field in told or isinstance(error, ContextExceeded)
+    return told if named else f"{field}: {told}"
 
 
 OLLAMA_ERRORS: Final = ErrorDialect(write_ollama_error, OllamaError, choose_ollama_status, tells_codes=False)

@@ -119,7 +119,6 @@ _CHANGE_THE_ANSWER: Final[Rules] = {
     "penalty_alpha": ZERO,
     "no_repeat_ngram_size": ZERO,
     "guidance_scale": allow_only(1),
-    "repetition_penalty": allow_only(1, instead="send `repeat_penalty`, with -1 as `repeat_last_n` for the whole text"),
     "penalize_nl": OFF,
     "min_keep": ZERO,
     "sampler_seed": allow_only(-1),

@@ -95,6 +95,8 @@ class GenerationFields(ConstraintFields, frozen=True):
     """llama.cpp's other name of it."""
     repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     repeat_last_n: Annotated[int, Meta(ge=-1, le=2**20)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    """vLLM's and Hugging Face's: a `repeat_penalty` that looks at the whole text."""
     samplers: SamplersValue | None = None
     t_max_predict_ms: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     """An answer with a line feed ends after so many milliseconds; they count from its first token, and -1 and 0 are any
@@ -183,15 +185,16 @@ def read_priority(body: GenerationFields) -> Priority:
 
 
 def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
-    """`logprobs`: as `Sampling` has it."""
+    """`logprobs`: as `Sampling` has it. Raises RequestError for two penalties that differ."""
+    repeat_penalty, repeat_last_n = _read_repetition(body)
     wish = SamplingWish(
         temperature=body.temperature,
         top_k=None if body.top_k is None else max(body.top_k, 0),
         top_p=body.top_p,
         min_p=body.min_p,
         typical_p=body.typ_p if body.typical_p is None else body.typical_p,
-        repeat_penalty=body.repeat_penalty,
-        repeat_last_n=body.repeat_last_n,
+        repeat_penalty=repeat_penalty,
+        repeat_last_n=repeat_last_n,
         frequency_penalty=body.frequency_penalty,
         presence_penalty=body.presence_penalty,
         logit_bias=None if body.logit_bias is None else tuple(read_biases(body)),
@@ -199,6 +202,19 @@ def read_sampling(body: GenerationFields, logprobs: int | None) -> SamplingWish:
         logprobs=logprobs,
     )
     return choose_samplers(wish, body.samplers)
+
+
+def _read_repetition(body: GenerationFields) -> tuple[float | None, int | None]:
+    """The penalty, and how many tokens it looks back; -1 for all."""
+    ours, theirs = body.repeat_penalty, body.repetition_penalty
+    if theirs is None:
+        return ours, body.repeat_last_n
+    if ours not in (None, theirs):
+        raise RequestError(
+            f"`repeat_penalty` is {ours:g} and `repetition_penalty` is {theirs:g}; send one of them.",
+            "repetition_penalty",
+        )
+    return theirs, -1 if body.repeat_last_n is None else body.repeat_last_n
 
 
 def read_biases(body: GenerationFields) -> Iterator[tuple[int, float]]:

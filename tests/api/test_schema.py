@@ -103,7 +103,7 @@ async def test_all_errors_have_the_error_body(document: Document) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             for status in operation["responses"]:
-                if int(status) >= 400 and (path, status) != ("/health", "503"):
+                if int(status) >= 400 and not (path.endswith("/health") and status == "503"):
                     schema = schema_of(document, method, path, int(status))
                     told = {each["$ref"].rpartition("/")[2] for each in schema.get("anyOf", [schema])}
                     dialects = {"/v1/messages": "MessagesErrorBody", "/api/": "OllamaError"}

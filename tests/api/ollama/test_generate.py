@@ -11,7 +11,7 @@ import pytest
 from api.ollama.past import decode_past, encode_past
 from api.ollama.translation import translate_generate
 from core.requests import Generation, Message, Role, TextPart
-from tests.api.conftest import Served
+from tests.api.conftest import Served, user
 from tests.api.ollama.conftest import chat, generate, refused, stream_lines
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -85,6 +85,11 @@ async def test_a_long_context_is_packed_off_the_event_loop(
             line = await generate(echo, **fields)
         assert [each.text for each in decode_past(line["context"])[-2:]] == ["b", "b"]
     assert [each == threading.get_ident() for each in threads] == [True, False]
+
+
+async def test_a_prompt_that_is_too_long_is_refused_without_naming_a_field_of_other_routes(echo: Served) -> None:
+    for path, fields in (("/api/generate", {"prompt": "a" * 9000}), ("/api/chat", {"messages": user("a" * 9000)})):
+        assert (await refused(echo, path, model="echo", **fields)).startswith("The prompt has 90")
 
 
 async def test_a_context_of_another_server_is_refused(echo: Served) -> None:

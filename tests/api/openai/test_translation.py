@@ -61,6 +61,18 @@ def test_what_a_client_says_replaces_what_the_model_recommends() -> None:
     assert (sampling.repeat_penalty, sampling.logit_bias, sampling.logprobs) == (1.5, ((5, -100.0),), 0)
 
 
+def test_a_repetition_penalty_looks_at_the_whole_text_unless_the_request_says_how_far() -> None:
+    def read(**fields: object) -> tuple[float | None, int | None]:
+        sampling = translate_request(BODY.decode(body_of(**fields)).body).sampling
+        return sampling.repeat_penalty, sampling.repeat_last_n
+
+    assert read(repetition_penalty=1.1) == (1.1, -1)
+    assert read(repetition_penalty=1.1, repeat_penalty=1.1, repeat_last_n=32) == (1.1, 32)
+    assert read(repeat_penalty=1.1) == (1.1, None)
+    with pytest.raises(RequestError, match="send one of them"):
+        read(repetition_penalty=1.1, repeat_penalty=1.2)
+
+
 def test_one_stop_string_and_many_come_to_the_same() -> None:
     assert translate_request(BODY.decode(body_of(stop="x")).body).stop == ("x",)
     assert translate_request(BODY.decode(body_of(stop=["x", "y"])).body).stop == ("x", "y")
