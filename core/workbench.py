@@ -23,6 +23,7 @@ from core.models.downloads.manager import Downloads
 from core.models.store import Store
 from core.observing.meter import Meter
 from core.observing.recent import RecentRequests
+from core.observing.request_log import RequestLog
 from core.serving.factory import ModelFactory
 from core.serving.intake import RequestIntake
 from core.serving.own_capture import OwnCapture
@@ -31,7 +32,7 @@ from core.serving.prefix_store import open_prefixes
 from core.serving.served_models import ServedModels
 from core.serving.usage_ledger import UsageLedger
 from core.settings.schema import Folders, Settings, find_folders
-from core.snapshots import DeviceGauge, MachineSnapshot, Snapshot
+from core.snapshots import DeviceGauge, MachineSnapshot, RequestRow, Snapshot
 from core.supervision import NoWitness, Past, Witness
 from core.telemetry.model_log import ModelLogs
 from core.trial.probe import Prober
@@ -144,6 +145,7 @@ class Workbench:
         """What became of the last requests."""
         self.requests.observe(self.meter)
         self.requests.observe(self.recent)
+        self.requests.observe(RequestLog())
         self.telemetry = _build_exporter(settings.telemetry, self.models.find_served)
         """Tells a collector of requests; None where there is none, and then nothing of it is imported."""
         if self.telemetry is not None:
@@ -203,6 +205,10 @@ class Workbench:
             prefixes_on_disk=on_disk,
             used_today=self.usage.today if self.usage is not None else None,
         )
+
+    def list_requests(self) -> tuple[RequestRow, ...]:
+        """Those that wait or run: what a snapshot says of them, without the rest of it."""
+        return (*self.requests.rows(), *(row for model in self.models.snapshots() for row in model.requests))
 
     def _model_bytes(self) -> int:
         """What this process takes now for models: prefixes in memory have a bound of their own."""

@@ -322,9 +322,14 @@ def encode_headers(refused: Refusal) -> Headers:
 OPENAI_ERRORS = ErrorDialect(write_error, ErrorBody, choose_status=int)
 
 
+REFUSED = "refused"
+"""The name in a request's state for the error that it was answered with."""
+
+
 def answer_error(request: Connection, error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything, in the dialect that the guard has found the request to be in."""
     state = request.scope["state"]
+    state[REFUSED] = error
     dialect: ErrorDialect = state.get("errors", OPENAI_ERRORS)
     written = dialect.write(error, str(state.get("request_id", "")))
     return Response(

@@ -8,13 +8,14 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import ExitStack
+from http import HTTPStatus
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send, WebSocketScope
 
 from api.http.callers import CALLER, NOBODY, find_caller
 from api.http.codings import Inflated, read_coding
-from api.http.errors import OPENAI_ERRORS, BodyTooLarge, Denied, ErrorDialect, RateLimited
+from api.http.errors import OPENAI_ERRORS, REFUSED, BodyTooLarge, Denied, ErrorDialect, RateLimited
 from api.http.gatekeeper import Gatekeeper
 from api.http.keys import find_key
 from api.http.origins import grant_headers, grant_preflight, is_origin_allowed, may_read
@@ -27,11 +28,17 @@ from core.telemetry.log import get_logger
 from core.telemetry.log import request_id as request_id_in_log
 from core.telemetry.origin import RequestOrigin, parse_traceparent, request_origin
 
-OPEN_PATHS = frozenset({"/health", "/healthz"})
+OPEN_PATHS = frozenset({"/health", "/healthz", "/v1/health"})
 """Answered without a key: load balancers and process managers have none."""
 
 STEERING_ENDS = ("/cancel", "/end_thinking")
 """Of paths at which what is under way already is ended, or has its thoughts ended."""
+
+POLLED_PATHS = frozenset({*OPEN_PATHS, "/metrics"})
+"""Asked again and again by programs; of answers that are in order, an everyday log tells nothing."""
+
+MOST_WHY_CHARACTERS = 500
+"""Of a reason in the log, which may quote what the client sent."""
 
 POLICY_STATUS = 1008
 """Closes a WebSocket whose client may ask no more (RFC 6455, section 7.4.1)."""
@@ -149,9 +156,15 @@ class Guard:
         finally:
             request_id_in_log.set(str(state["request_id"]))
             self._note(str(scope.get("path_template", "")), status)
-            milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            named = {"key": caller.name} if caller.name else {}
-            log.info("request", method=method, path=_make_legible(path), status=status, ms=milliseconds, **named)
+            _choose_level(path, status)(
+                "request",
+                method=method,
+                path=_make_legible(path),
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+                key=caller.name or None,
+                why=_tell_why(state.get(REFUSED)),
+            )
 
     async def _pass(
         self, scope: HTTPScope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], repeated: Set[bytes]
@@ -195,6 +208,7 @@ class Guard:
         errors = state["errors"] = self._errors(path, headers)
         started = time.perf_counter()
         status = 101
+        refusal: BenchtopError | None = None
 
         async def send_on(message: Message) -> None:
             if message["type"] in ("websocket.accept", "websocket.http.response.start"):
@@ -224,6 +238,7 @@ class Guard:
                 raise Denied(404, "not_found", "There is no WebSocket at this path; /v1/responses has one.")
             await app(scope, receive_on, send_on)
         except BenchtopError as error:
+            refusal = error
             refused = errors.write(error, identity)
             status = refused.status
             typed = (b"content-type", b"application/json")
@@ -236,9 +251,14 @@ class Guard:
             await send_on({"type": "websocket.http.response.body", "body": refused.body, "more_body": False})
         finally:
             self._note(path if path in self._sockets else "", status)
-            milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            named = {"key": caller.name} if caller.name else {}
-            log.info("websocket", path=_make_legible(path), status=status, ms=milliseconds, **named)
+            log.info(
+                "websocket",
+                path=_make_legible(path),
+                status=status,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+                key=caller.name or None,
+                why=_tell_why(refusal),
+            )
 
     def _check_sender(self, headers: Mapping[bytes, bytes]) -> None:
         """Raises Denied."""
@@ -309,9 +329,25 @@ def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 async def _refuse(send: Send, error: BenchtopError, scope: HTTPScope) -> None:
     state = scope["state"]
+    state[REFUSED] = error
     dialect: ErrorDialect = state["errors"]
     written = dialect.write(error, str(state["request_id"]))
     await send_bytes(send, written.status, b"application/json", written.body, written.headers)
+
+
+def _choose_level(path: str, status: int) -> Callable[..., None]:
+    """How an answer with this status is logged."""
+    if path in POLLED_PATHS:
+        return log.debug if status < HTTPStatus.BAD_REQUEST else log.info
+    return log.warning if status >= HTTPStatus.INTERNAL_SERVER_ERROR else log.info
+
+
+def _tell_why(error: object) -> str | None:
+    """What the operator reads of a request that was refused. Of what is no error of ours, a line of its own tells."""
+    if not isinstance(error, BenchtopError):
+        return None
+    told = str(error)
+    return told if len(told) <= MOST_WHY_CHARACTERS else f"{told[:MOST_WHY_CHARACTERS]}..."
 
 
 def _make_legible(path: str) -> str:

@@ -308,6 +308,9 @@ class Host:
             post_call(self._event_loop, self._over.set)
 
     def _live(self) -> None:
+        began = time.monotonic()
+        # Trying and measuring engines may take minutes the first time.
+        log.info("model is being loaded", model=self.name)
         try:
             loaded = self._take(self._loader(self._stop, self._note_progress))
             loop = self._serving = self._served(loaded)
@@ -325,7 +328,14 @@ class Host:
             loop.stop()
         self._state, self._detail = ModelState.READY, ""
         spec = loaded.model.spec
-        log.info("model loaded", model=self.name, engine=self.engine, slots=spec.slots, context=spec.context)
+        log.info(
+            "model loaded",
+            model=self.name,
+            engine=self.engine,
+            slots=spec.slots,
+            context=spec.context,
+            seconds=round(time.monotonic() - began, 1),
+        )
         post_call(self._event_loop, self._ready.set)
         loop.run()
 

@@ -46,7 +46,7 @@ NOISY = ("asyncio", "httpcore", "httpx", "httpx2", "huggingface_hub", "markdown_
 
 
 class Logger:
-    """Events with fields, on top of a logger of the standard library."""
+    """Events with fields, on top of a logger of the standard library. Fields that are None are left out."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -70,7 +70,8 @@ class Logger:
 
     def _log(self, level: int, event: str, fields: Mapping[str, object], cause: BaseException | None = None) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", event, exc_info=cause, extra={FIELDS: fields})
+            told = {name: value for name, value in fields.items() if value is not None}
+            self._logger.log(level, "%s", event, exc_info=cause, extra={FIELDS: told})
 
 
 def get_logger(name: str) -> Logger:
@@ -169,7 +170,9 @@ def _formatter(*, json: bool) -> logging.Formatter:
         colours = sys.stderr.isatty()
         finish += [
             _escape_fields,
-            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=_write_traceback, pad_event_to=0),
+            structlog.dev.ConsoleRenderer(
+                colors=colours, exception_formatter=_write_traceback, pad_event_to=0, sort_keys=False
+            ),
         ]
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=finish)
 

@@ -92,7 +92,7 @@ class ModelLogs(logging.Handler):
         model = fields.get("model")
         if not isinstance(model, str) or not model:
             return
-        told = " ".join(f"{name}={value}" for name, value in fields.items() if name != "model" and value is not None)
+        told = " ".join(f"{name}={value}" for name, value in fields.items() if name != "model")
         text = f"{record.getMessage()} {told}".rstrip()
         if record.exc_info and record.exc_info[1] is not None:
             text = f"{text}: {record.exc_info[1]!r}"

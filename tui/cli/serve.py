@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from api.server import HttpServer
 from core.errors import BenchtopError, ServerError
@@ -27,6 +27,7 @@ from tui.cli.output import write_error, write_text
 if TYPE_CHECKING:
     from core.settings.schema import Settings
 
+LOG: Final = log.get_logger(__name__)
 INTERRUPTED_STATUS = 130
 JOURNAL_SECONDS = 0.5
 """How old the number of requests in a supervised server's journal may be."""
@@ -67,6 +68,7 @@ async def _serve(settings: Settings, model: str) -> int:
         # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
         # /health can say `loading` meanwhile.
         await server.start()
+        LOG.info("listening", address=server.url)
         # What is there by now stays. To look through it for garbage, whenever a request brings many objects, would hold
         # up all streams.
         gc.freeze()
@@ -74,6 +76,9 @@ async def _serve(settings: Settings, model: str) -> int:
             _announce(server, workbench)
             if await signals.unless(server.wait()):
                 raise ServerError("The server ended by itself; the log says why.")
+        if running := len(workbench.list_requests()):
+            patience = settings.server.drain_timeout
+            LOG.info("stopping; a second signal breaks off what is under way", requests=running, at_most_s=patience)
         await signals.hurried(server.stop(settings.server.drain_timeout))
     finally:
         if keeping is not None:
@@ -107,7 +112,7 @@ async def _keep(journal: ServerJournal, workbench: Workbench) -> None:
     """Write down what runs, so that a supervisor can tell which request or model the server died of."""
     while True:
         await asyncio.sleep(JOURNAL_SECONDS)
-        journal.settle(Counter(row.model for row in workbench.snapshot().requests))
+        journal.settle(Counter(row.model for row in workbench.list_requests()))
 
 
 def _tell(line: str) -> None:

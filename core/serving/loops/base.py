@@ -156,23 +156,11 @@ class ModelLoop(ABC, Generic[AnyJob]):
         return [*self._served(), *self._queue.waiting()]
 
     def _note_end(self, job: AnyJob) -> None:
-        """Keep the row of a request that has ended, and write it down."""
+        """Keep the row of a request that has ended."""
         row = replace(job.row(time.monotonic()), state=RequestState.ENDED)
         self._ended.append((row, job.remarks))
         if not job.cancelled:
             self._lengths.note_end(row, job.request)
-        reuse = row.reuse
-        log.info(
-            "request ended",
-            request_id=row.id,
-            model=self._name,
-            prompt=row.prompt_tokens,
-            reused=reuse.tokens,
-            tier=reuse.tier.value if reuse.tier else None,
-            cause=reuse.cause.value if reuse.cause else None,
-            detail=reuse.detail or None,
-            departure=reuse.departure.token if reuse.departure else None,
-        )
 
     def _fail_waiting(self, error: BenchtopError) -> None:
         for job in self._queue.drain():

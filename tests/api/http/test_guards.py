@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import openai
 import pytest
@@ -123,6 +123,53 @@ async def test_a_path_cannot_write_into_the_terminal_that_shows_the_log(
         await echo.http.get("/v1/%1b[2J%0aerror")
     (path,) = (vars(record)["fields"]["path"] for record in caplog.records if record.name == "api.http.guards")
     assert path == r"'/v1/\x1b[2J\nerror'"
+
+
+def read_requests(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, Any]]]:
+    """Levels and fields of the lines that tell of requests."""
+    return [(each.levelname, vars(each)["fields"]) for each in caplog.records if each.name == "api.http.guards"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "why"),
+    [
+        ({}, {"temperature": 9}, "The field `temperature` is wrong: it is too large; at most 2."),
+        (
+            {},
+            {"model": "another"},
+            "There is no model 'another' on this machine; served here: echo; GET /v1/models lists",
+        ),
+        ({"Host": "evil.example"}, {}, "The Host header 'evil.example' does not name this machine"),
+    ],
+)
+async def test_the_log_says_why_a_request_was_refused(
+    echo: Served, caplog: pytest.LogCaptureFixture, headers: dict[str, str], body: dict[str, object], why: str
+) -> None:
+    with caplog.at_level("INFO"):
+        await echo.http.post("/v1/chat/completions", json=chat_body(**body), headers=headers)
+    ((_, fields),) = read_requests(caplog)
+    assert fields["why"].startswith(why)
+
+
+async def test_the_log_tells_no_more_of_a_reason_than_fits_a_line(
+    echo: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [{"type": "function", "function": {"name": "a" * 200 + str(at)}} for at in range(9)]
+    choice = {"type": "function", "function": {"name": "b" * 5000}}
+    with caplog.at_level("INFO"):
+        await echo.chat(tools=names, tool_choice=choice)
+    ((_, fields),) = read_requests(caplog)
+    assert len(fields["why"]) < 600
+
+
+async def test_what_programs_ask_all_the_time_is_logged_where_it_fails(
+    echo: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        for path in ("/health", "/v1/health", "/metrics", "/v1/models"):
+            await echo.http.get(path)
+        await echo.http.get("/health", headers={"Host": "evil.example"})
+    assert [level for level, _ in read_requests(caplog)] == ["DEBUG", "DEBUG", "DEBUG", "INFO", "INFO"]
 
 
 async def test_a_request_without_a_host_is_refused_on_loopback(echo: Served) -> None:

@@ -58,3 +58,11 @@ def test_the_file_of_the_app_is_json_without_anything_a_terminal_obeys(tmp_path:
     lines = [json.loads(line) for line in written.splitlines()]
     assert [line["event"] for line in lines] == ["loaded", f"GET {NAME}", "went wrong"]
     assert lines[0]["model"] == NAME
+
+
+def test_lines_for_people_have_their_fields_in_the_order_they_were_given_and_none_that_says_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log.log_to_stderr(LogLevel.INFO)
+    log.get_logger("core.somewhere").info("told", second=2, first=1, nothing=None)
+    assert capfd.readouterr().err.endswith("second=2 first=1\n")

@@ -302,7 +302,8 @@ def test_a_signal_drains_the_server_and_ends_it(tmp_path: Path, number: signal.S
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
         assert "Traceback" not in errors
-        assert "request_id=" in errors
+        told = ("listening", "model is being loaded", "model loaded", "request ended", "request_id=")
+        assert [*sorted(told, key=errors.index)] == [*told]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -320,6 +321,7 @@ def test_a_second_signal_does_not_wait_for_running_requests(tmp_path: Path) -> N
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert "Traceback" not in errors
+        assert re.search("stopping; a second signal breaks off .* requests=1 at_most_s=30", errors)
 
 
 def test_the_printed_curl_line_works_as_it_stands(tmp_path: Path) -> None:
