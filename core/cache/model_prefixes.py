@@ -9,8 +9,9 @@ import msgspec
 from core.cache.container import PrefixHeader
 from core.cache.identity import ModelIdentity
 from core.cache.prefix import Tokens
+from core.cache.prefix_index import StoredMatch, StoredPrefix
 from core.cache.recall import Asked, Outline
-from core.cache.store import PrefixStore, StoredMatch, StoredPrefix
+from core.cache.store import PrefixStore
 from core.snapshots import Reuse
 
 

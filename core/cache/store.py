@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from core.cache.container import PrefixHeader
 from core.cache.disk import DiskTier
 from core.cache.identity import ModelIdentity
-from core.cache.prefix import RadixIndex, Tokens
+from core.cache.prefix import Tokens
+from core.cache.prefix_index import PrefixIndex, StoredMatch, StoredPrefix
 from core.cache.recall import Outline, Recall
 from core.snapshots import Tier, TierStats
 from core.telemetry.log import get_logger
@@ -30,52 +30,7 @@ FETCHED_SECONDS = 60.0
 """How long a state that was read from disk for a request waits for it, whatever the bound of the memory."""
 OVERDRAFT_FACTOR = 1.25
 """Times the bound of the memory that states may take while they wait to be written."""
-MOST_CHECKPOINTS = 8
-"""Of one conversation, where states cannot be cut: the latest ones."""
 log = get_logger(__name__)
-
-
-class StoredPrefix:
-    """A prefix in memory, on disk, or both."""
-
-    __slots__ = ("cuts", "fetched", "header", "path", "replaces", "size", "state", "tokens")
-
-    def __init__(self, header: PrefixHeader, tokens: Tokens, size: int) -> None:
-        self.header = header
-        self.tokens = tokens
-        self.size = size
-        """Bytes of the state."""
-        self.cuts: list[StoredCut] = []
-        """What stands for it in the index: itself as a whole, or each length at which it can be cut."""
-        self.state: bytes | None = None
-        """None while it is on disk alone."""
-        self.path: Path | None = None
-        """None while it is in memory alone."""
-        self.replaces: list[Path] = []
-        """Files that are deleted once this prefix is on disk."""
-        self.fetched: float | None = None
-        """When the state was read from disk for a request that has not taken it yet."""
-
-    @property
-    def tier(self) -> Tier:
-        return Tier.MEMORY if self.state is not None and self.fetched is None else Tier.DISK
-
-
-class StoredCut:
-    """The first `length` tokens of an entry."""
-
-    __slots__ = ("entry", "length")
-
-    def __init__(self, entry: StoredPrefix, length: int) -> None:
-        self.entry = entry
-        self.length = length
-
-
-class StoredMatch(Struct, frozen=True):
-    """`entry` begins with the first `length` tokens of what was looked up."""
-
-    entry: StoredPrefix
-    length: int
 
 
 class PrefixStore:
@@ -92,7 +47,7 @@ class PrefixStore:
         self._settle = settle
         self._changed = threading.Condition()
         self._disk_lock = threading.Lock()
-        self._indexes: dict[tuple[str, str], RadixIndex[StoredCut]] = {}
+        self._index = PrefixIndex()
         self._loaded: set[str] = set()
         self._held: OrderedDict[StoredPrefix, None] = OrderedDict()
         """Those with a state in memory, the one used longest ago first."""
@@ -150,14 +105,7 @@ class PrefixStore:
         """The stored prefix that shares most with `tokens`, which becomes the one used last. One that cannot be cut
         counts only where `tokens` begin with all of it."""
         with self._changed:
-            index = self._indexes.get((identity.digest, owner))
-            if index is None:
-                return None
-            found = index.match(tokens)
-            whole = index.longest_within(tokens)
-            match = None if whole is None else StoredMatch(whole.entry, whole.length)
-            if found is not None and found.entry.entry.header.cuts is None:
-                match = StoredMatch(found.entry.entry, found.length)
+            match = self._index.match(identity, owner, tokens)
             if match is not None and match.entry in self._held:
                 self._held.move_to_end(match.entry)
             return match
@@ -166,7 +114,7 @@ class PrefixStore:
         """Store a state, unless what it says is stored already. It supersedes prefixes of its own."""
         with self._changed:
             made = StoredPrefix(header, tokens, len(state))
-            superseded = self._enter(made)
+            superseded = self._index.enter(made)
             if superseded is None:
                 return
             for old in superseded:
@@ -227,33 +175,6 @@ class PrefixStore:
 
     # With the lock held.
 
-    def _enter(self, made: StoredPrefix) -> list[StoredPrefix] | None:
-        """Put an entry into the index. Returns those that it supersedes; None, and nothing is done, where all that it
-        says is there already."""
-        header, tokens = made.header, made.tokens
-        index = self._indexes.setdefault((header.identity.digest, header.owner), RadixIndex())
-        if header.cuts is None:
-            made.cuts = [StoredCut(made, len(tokens))]
-            if not index.insert(tokens, made.cuts[0]):
-                return None
-            return [cut.entry for cut in index.superseded(made.cuts[0])]
-        there = {length: index.longest_within(tokens[:length]) for length in header.cuts}
-        known = {length: cut for length, cut in there.items() if cut is not None and cut.length == length}
-        if len(known) == len(header.cuts):
-            return None
-        for cut in known.values():
-            index.remove(cut)
-            cut.entry.cuts.remove(cut)
-        for length in header.cuts:
-            made.cuts.append(StoredCut(made, length))
-            index.insert_exact(tokens[:length], made.cuts[-1])
-        # The conversation went on from what it shares with this one: the end alone is not worth a whole state.
-        left = [
-            cut.entry for cut in known.values() if all(each.length == len(cut.entry.tokens) for each in cut.entry.cuts)
-        ]
-        before = [cut.entry for cut in index.superseded(made.cuts[-1]) if cut.entry is not made]
-        return list(dict.fromkeys([*left, *list(dict.fromkeys(before))[MOST_CHECKPOINTS:]]))
-
     def _writes(self, entry: StoredPrefix) -> bool:
         disk = self._disk
         return disk is not None and disk.writable and len(entry.tokens) >= self._min_tokens
@@ -289,14 +210,7 @@ class PrefixStore:
 
     def _forget(self, entry: StoredPrefix) -> None:
         """Out of the index and the memory; what is on disk stays there."""
-        partition = entry.header.identity.digest, entry.header.owner
-        index = self._indexes.get(partition)
-        if index is not None:
-            for cut in entry.cuts:
-                index.remove(cut)
-            entry.cuts.clear()
-            if not index:
-                del self._indexes[partition]
+        self._index.forget(entry)
         self._due.pop(entry, None)
         self._release(entry)
 
@@ -358,7 +272,7 @@ class PrefixStore:
                     foreign.append(path)
                     continue
                 made = StoredPrefix(file.header, file.tokens, file.state_bytes)
-                superseded = self._enter(made)
+                superseded = self._index.enter(made)
                 if superseded is not None:
                     for old in superseded:
                         self._leave(old)

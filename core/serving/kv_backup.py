@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.prefix import Tokens
+from core.cache.prefix_index import StoredMatch
 from core.cache.recall import Asked, Outline, outline_request
-from core.cache.store import StoredMatch
 from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from core.cache.ledger import Ledger
 from core.cache.model_prefixes import ModelPrefixes
+from core.cache.prefix_index import StoredMatch
 from core.cache.resident import Residents
-from core.cache.store import StoredMatch
 from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
