@@ -13,7 +13,7 @@ from core.engines.echo import EchoModel
 from core.events import Finished, FinishReason, PromptScored
 from core.requests import Generation, RawText, SamplingWish
 from core.serving.scoring import allow_token
-from tests.core.serving.loops.test_scheduler import hosting
+from tests.core.serving.loops.hosted_echo import hosting
 from tests.fakes.support import GatedEcho, asks
 
 TOLD = SamplingWish(logprobs=1)
