@@ -1,140 +1,29 @@
-"""The loop of an embedder or a reranker, through a host, on models that compute a pass only when they are let."""
+"""The loop of an embedder, through a host, on a model that computes a pass only when it is let."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
-from msgspec.structs import replace
 
-from core.contract.models import Embedder, ModelSpec, Reranker, TokenPair
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
-from core.errors import Cancelled, EngineFailed, Interrupted, ModelNotReady, QueueFull, QueueTimeout, RequestError
-from core.events import Event
-from core.requests import Caller, Embedding, RawText, RawTokens, Reranking, Transcription
+from core.errors import Cancelled, EngineFailed, ModelNotReady, QueueFull, QueueTimeout, RequestError
+from core.requests import Caller, Embedding, RawText, RawTokens, Transcription
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
-from core.serving.stream import Stream, post_call
+from core.serving.stream import post_call
 from core.settings.encoding import EncodingSettings
-from core.snapshots import ModelKind, ModelState, RequestState
-from core.tasks.embed import Embeddings, InputTooLong, fold_embeddings, unpack_vector
-from core.tasks.rerank import PairTooLong, fold_ranking
+from core.snapshots import ModelState, RequestState
+from core.tasks.embed import InputTooLong, unpack_vector
+from tests.core.serving.loops.letters import BAD, Letters, embeds, flowing, fold, lengths, serving
 from tests.fakes.support import asks
 
-BAD = "!"
 ONE = Caller(tenant="one")
-AT_ONCE = EncodingSettings(window=0, cache_size=1)
-
-
-class Letters(Embedder):
-    """Counts: the vector of a text is (its length, 1).
-
-    Computes one pass for each `allow`, all once the gate is open.
-    """
-
-    def __init__(self, slots: int = 8, batch: int = 16) -> None:
-        echo = EchoModel(LoadOptions()).spec
-        self._spec = replace(echo, architecture="letters", slots=slots, batch=batch, context=12, cells=0)
-        self._gate = threading.Semaphore(0)
-        self._wide_open = threading.Event()
-        self._interrupted = threading.Event()
-        self.passing = threading.Event()
-        self.passes: list[list[str]] = []
-        self.closed = threading.Event()
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def width(self) -> int:
-        return 2
-
-    @property
-    def vocabulary(self) -> int:
-        return 256
-
-    @property
-    def padded(self) -> bool:
-        return True
-
-    def encode(self, text: str, *, limit: int | None = None) -> list[int]:
-        return list(text.encode())[:limit]
-
-    def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[bytes]:
-        self.passing.set()
-        texts = [bytes(list(tokens)).decode() for tokens in inputs]
-        self.passes.append(texts)
-        while not self._wide_open.is_set() and not self._gate.acquire(timeout=0.005):
-            if self._interrupted.is_set():
-                raise Interrupted("The pass was interrupted.")
-        if BAD in texts:
-            raise EngineFailed("The pass failed.")
-        from array import array
-
-        return [array("f", (len(tokens), 1)).tobytes() for tokens in inputs]
-
-    def interrupt(self, on: bool) -> None:
-        if on:
-            self._interrupted.set()
-        else:
-            self._interrupted.clear()
-
-    def shutdown(self) -> None:
-        self.closed.set()
-
-    def allow(self, passes: int = 1) -> None:
-        self._gate.release(passes)
-
-    def open_gate(self) -> None:
-        self._wide_open.set()
-        self._gate.release()
-
-
-def flowing(slots: int = 8, batch: int = 16) -> Letters:
-    model = Letters(slots, batch)
-    model.open_gate()
-    return model
-
-
-@asynccontextmanager
-async def serving(
-    model: Embedder | Reranker, *, max_queue: int = 32, timeout: float = 60.0, encoding: EncodingSettings = AT_ONCE
-) -> AsyncIterator[Host]:
-    host = Host(
-        "letters",
-        lambda *_: LoadedModel(model, "test"),
-        max_queue=max_queue,
-        queue_timeout=timeout,
-        slots=None,
-        encoding=encoding,
-    )
-    host.start()
-    await host.ready()
-    try:
-        yield host
-    finally:
-        await host.stop()
-
-
-def embeds(*texts: str, **fields: object) -> Embedding:
-    return Embedding("letters", tuple(map(RawText, texts)), **fields)  # type: ignore[arg-type]
 
 
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
-
-
-async def fold(stream: Stream) -> Embeddings:
-    events: list[Event] = [event async for batch in stream for event in batch]
-    return fold_embeddings(events)
-
-
-def lengths(made: Embeddings) -> list[float]:
-    return [unpack_vector(vector)[0] for vector in made.vectors]
 
 
 async def test_vectors_come_in_the_order_of_the_inputs_whatever_the_order_of_computing() -> None:
@@ -325,96 +214,6 @@ async def test_a_chat_model_says_that_it_makes_no_embeddings() -> None:
     with pytest.raises(RequestError, match="generates text and cannot make embeddings.*/v1/chat/completions"):
         await host.submit(embeds("hello"))
     await host.stop()
-
-
-class Overlap(Reranker):
-    """Scores a document by how many letters it shares with the query."""
-
-    def __init__(self) -> None:
-        self._spec = replace(EchoModel(LoadOptions()).spec, slots=4, batch=16, context=12, cells=0)
-        self.passes: list[int] = []
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def vocabulary(self) -> int:
-        return 256
-
-    @property
-    def padded(self) -> bool:
-        return False
-
-    @property
-    def bounded(self) -> bool:
-        return False
-
-    def encode_pair(self, query: str, document: str, *, limit: int | None = None) -> TokenPair:
-        head = [*query.encode(), 0]
-        room = None if limit is None else max(0, limit - len(head))
-        return TokenPair([*head, *document.encode()[:room]], len(head))
-
-    def score(self, pairs: Sequence[TokenPair]) -> Sequence[float]:
-        self.passes.append(len(pairs))
-        return [float(len(set(pair.tokens[: pair.second - 1]) & set(pair.tokens[pair.second :]))) for pair in pairs]
-
-    def interrupt(self, on: bool) -> None:
-        """Its passes are over at once."""
-
-    def shutdown(self) -> None:
-        """It holds nothing."""
-
-
-def ranks(query: str, *documents: str, **fields: object) -> Reranking:
-    return Reranking("letters", query, documents, **fields)  # type: ignore[arg-type]
-
-
-async def test_documents_are_scored_in_their_order_with_the_tokens_of_all_pairs() -> None:
-    model = Overlap()
-    async with serving(model) as host:
-        stream = await host.submit(ranks("abc", "xyz", "abz", "cab"))
-        made = fold_ranking([event async for batch in stream for event in batch])
-        assert host.snapshot().kind is ModelKind.RERANKING
-    assert (made.scores, made.bounded, made.usage.prompt_tokens) == ((0.0, 2.0, 3.0), False, 21)
-    assert made.shares[0] == 0.5
-    assert sum(model.passes) == 3
-
-
-@pytest.mark.parametrize(
-    ("request_", "field", "words"),
-    [
-        (ranks("", "a"), "query", "query is empty"),
-        (ranks("a"), "documents", "nothing to rank"),
-        (ranks("a", "b", ""), "documents[1]", "index 1 is empty"),
-        (ranks("abcdefgh", "ok", "too long"), "documents[1]", "has 17 tokens with the query, and the model takes 12"),
-        (ranks("a", "b", "x" * 20, field="texts"), "texts[1]", "texts"),
-        (ranks("abcdefghijklm", "b", truncate=True), "query", "has 14 tokens and the model takes 12"),
-    ],
-)
-async def test_what_cannot_be_ranked_is_refused_by_field(request_: Reranking, field: str, words: str) -> None:
-    async with serving(Overlap()) as host:
-        with pytest.raises(RequestError, match=words) as caught:
-            await host.submit(request_)
-        assert caught.value.field == field
-        assert isinstance(caught.value, PairTooLong) == ("takes" in str(caught.value))
-
-
-async def test_pairs_that_come_to_too_many_tokens_in_all_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.serving.texts.MOST_PAIR_TOKENS", 10)
-    async with serving(Overlap()) as host:
-        with pytest.raises(RequestError, match="more than 10 tokens in all") as caught:
-            await host.submit(ranks("abc", "def", "ghi"))
-        assert caught.value.field == "documents"
-
-
-async def test_a_reranker_says_that_it_makes_no_embeddings() -> None:
-    async with serving(Overlap()) as host:
-        with pytest.raises(RequestError, match="ranks documents and cannot make embeddings.*/v1/rerank"):
-            await host.submit(embeds("hello"))
-    async with serving(flowing()) as host:
-        with pytest.raises(RequestError, match="makes embeddings and cannot rank documents.*/v1/embeddings"):
-            await host.submit(ranks("a", "b"))
 
 
 async def test_a_text_that_comes_again_is_not_computed_again_for_the_same_tenant() -> None:
