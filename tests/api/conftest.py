@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from openai import AsyncOpenAI
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -21,7 +22,7 @@ from api.server import HttpServer
 from api.transport.limits import ConnectionLimits
 from core.engines.registry import Engines
 from core.settings.model import ModelSettings
-from core.settings.schema import Folders, QueueSettings, ServerSettings, Settings
+from core.settings.schema import BenchSettings, Folders, ProbeSettings, QueueSettings, ServerSettings, Settings
 from core.workbench import Workbench
 
 PATIENCE = 20.0
@@ -109,7 +110,10 @@ def settings_of(
     queue: QueueSettings = QueueSettings(),
     model: ModelSettings = ModelSettings(),
 ) -> Settings:
-    return Settings(server=server, queue=queue, model=model)
+    """Models load at once: which engine is fastest and whether it crashes are measured for no test of the wire."""
+    at_once = replace(model, extra_buffers=False)
+    untried = ProbeSettings(enabled=False)
+    return Settings(server=server, queue=queue, model=at_once, bench=BenchSettings(enabled=False), probe=untried)
 
 
 ENDLESS = ModelSettings(slots=1, ctx_size=16_777_216)
@@ -123,12 +127,13 @@ def folders_in(path: Path) -> Folders:
 @asynccontextmanager
 async def serving(
     path: Path,
-    settings: Settings = Settings(server=ServerSettings(port=0)),
+    settings: Settings | None = None,
     model: str | None = "echo",
     ping: float = 15.0,
     engines: Engines | None = None,
     limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[Served]:
+    settings = settings_of() if settings is None else settings
     workbench = Workbench(settings, folders_in(path), engines)
     server = HttpServer(workbench, settings, ping=ping, limits=limits)
     try:

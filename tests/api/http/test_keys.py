@@ -14,7 +14,7 @@ from api.http.keys import KeyRing, find_key
 from core.settings.keys import list_keys
 from core.settings.schema import ServerSettings
 from tests.api.conftest import Served, chat_body, serving, settings_of, user
-from tests.api.openai.responses.test_socket import opened, receive, send
+from tests.api.openai.responses.test_socket import opened, receive, receive_all, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -151,7 +151,7 @@ async def test_the_log_tells_the_name_of_a_key_and_neither_the_key_nor_what_was_
                 await keyed.http.post(f"{path}?key=alices+key", json=body, headers=headers)
         async with opened(keyed, **ALICE) as socket:
             await send(socket, input="my private question", model="echo")
-            await receive(socket)
+            await receive_all(socket)
     ours = [record for record in caplog.records if record.name.partition(".")[0] in ("api", "core")]
     told = "\n".join(f"{record.getMessage()} {vars(record).get('fields', '')}" for record in ours)
     assert "'key': 'alice'" in told

@@ -230,11 +230,13 @@ async def test_whatever_is_typed_goes_to_the_message_wherever_the_focus_is(elsew
         await pilot.press(*"one", "enter")
         await until(pilot, lambda: finished(screen))
         composer = screen.query_one(Composer)
+        await _leave(pilot, elsewhere)
+        there = app.focused
         for letter in PRINTABLE:
-            await _leave(pilot, elsewhere)
+            screen.set_focus(there)
+            await pilot.pause(0)
             assert not composer.has_focus
             await pilot.press(_key(letter))
-            await pilot.pause()
             assert composer.has_focus, letter
         assert composer.text == PRINTABLE
         assert app.screen is screen
@@ -341,8 +343,10 @@ async def test_page_up_at_the_top_of_a_long_chat_brings_back_what_was_put_away()
             await until(pilot, partial(finished, screen, number))
         for _ in range(40):
             await pilot.press("pageup")
-            await pilot.pause()
-        assert len(screen.query(Turn)) == WINDOW_EXCHANGES + 3
+            if len(screen.query(Turn)) == WINDOW_EXCHANGES + 3:
+                break
+        else:
+            raise AssertionError("What was put away did not come back.")
 
 
 async def test_the_last_answer_goes_to_the_clipboard() -> None:
