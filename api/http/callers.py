@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from core.requests import Caller
-from core.snapshots import Cause, RequestRow
+from core.reuse import Cause
+from core.snapshots import RequestRow
 
 Row = TypeVar("Row", bound=RequestRow)
 

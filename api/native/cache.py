@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from api.http.contract import declare_contract, reply_with
 from api.http.redact import drop_folders
-from core.snapshots import CacheStats, Cause, Snapshot, Tier, TierStats
+from core.reuse import CacheStats, Cause, Tier, TierStats
+from core.snapshots import Snapshot
 from core.workbench import Workbench
 
 MEGABYTE_BYTES = 1_000_000

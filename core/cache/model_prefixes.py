@@ -12,7 +12,7 @@ from core.cache.prefix import Tokens
 from core.cache.prefix_index import StoredMatch, StoredPrefix
 from core.cache.recall import Asked, Outline
 from core.cache.store import PrefixStore
-from core.snapshots import Reuse
+from core.reuse import Reuse
 
 
 class ModelPrefixes:

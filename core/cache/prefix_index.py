@@ -9,7 +9,7 @@ from msgspec import Struct
 from core.cache.container import PrefixHeader
 from core.cache.identity import ModelIdentity
 from core.cache.prefix import RadixIndex, Tokens
-from core.snapshots import Tier
+from core.reuse import Tier
 
 MOST_CHECKPOINTS = 8
 """Of one conversation, where states cannot be cut: the latest ones."""

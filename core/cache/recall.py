@@ -16,7 +16,7 @@ from core.cache.identity import ModelIdentity, digest_bytes
 from core.cache.prefix import RadixIndex, Tokens
 from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Role
-from core.snapshots import Cause, Departure, Reuse, Tier
+from core.reuse import Cause, Departure, Reuse, Tier
 
 MOST_CONVERSATIONS = 256
 MOST_TOKENS = 1_000_000

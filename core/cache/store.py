@@ -21,7 +21,7 @@ from core.cache.identity import ModelIdentity
 from core.cache.prefix import Tokens
 from core.cache.prefix_index import PrefixIndex, StoredMatch, StoredPrefix
 from core.cache.recall import Outline, Recall
-from core.snapshots import Tier, TierStats
+from core.reuse import Tier, TierStats
 from core.telemetry.log import get_logger
 
 SETTLE_SECONDS = 5.0

@@ -39,7 +39,8 @@ from core.observing.catalog import (
 )
 from core.observing.labels import MOST_MODELS, fit_label
 from core.observing.tally import Labels, MetricReading
-from core.snapshots import DeviceGauge, LifeStats, ModelSnapshot, ModelState, Snapshot, Tier, TierStats
+from core.reuse import Tier, TierStats
+from core.snapshots import DeviceGauge, LifeStats, ModelSnapshot, ModelState, Snapshot
 
 UNLOADED = "unloaded"
 """The state of a model that a request would load."""

@@ -25,8 +25,9 @@ from core.observing.catalog import (
 from core.observing.labels import MOST_ENDPOINTS, BoundedLabels, ModelLabels
 from core.observing.outcomes import RequestOutcome, judge_outcome
 from core.observing.tally import MetricReading, Tally
+from core.reuse import Reuse
 from core.serving.report import RequestReport
-from core.snapshots import ModelKind, Reuse
+from core.snapshots import ModelKind
 
 _REASONS = {reason: reason.value for reason in FinishReason}
 

@@ -20,9 +20,9 @@ from core.contract.step import SequenceId
 from core.decoding.common_prefix import count_common
 from core.errors import EngineError
 from core.models.fit.sizing import SLOT_SHARE
+from core.reuse import CacheStats, Cause, Tier
 from core.serving.kv_backup import KvBackup
 from core.serving.sequence import ServedChoice, cut_length
-from core.snapshots import CacheStats, Cause, Tier
 from core.telemetry.log import get_logger
 
 log = get_logger(__name__)

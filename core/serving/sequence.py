@@ -17,11 +17,12 @@ from core.decoding.masks.token_mask import AnswerMask
 from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
 from core.requests import ResolvedGeneration, Sampling
+from core.reuse import Reuse
 from core.serving.content import RequestContent
 from core.serving.job import LoopJob
 from core.serving.scoring import PromptScores, name_tokens
 from core.serving.thoughts import AnswerScope, ThoughtEnding, ThoughtWatch
-from core.snapshots import RequestRow, RequestState, Reuse
+from core.snapshots import RequestRow, RequestState
 
 
 class RequestJob(LoopJob):

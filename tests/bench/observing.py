@@ -29,11 +29,12 @@ from core.observing.otlp.wire import OtlpWriter
 from core.observing.recent import RecentRequests
 from core.observing.tally import MetricReading
 from core.requests import Generation, RawText
+from core.reuse import Cause, Reuse, Tier
 from core.serving.report import RequestReport
 from core.serving.usage_ledger import UsageLedger
 from core.settings.capture import CaptureSettings
 from core.settings.schema import Folders
-from core.snapshots import Cause, ModelKind, RequestRow, RequestState, Reuse, Tier
+from core.snapshots import ModelKind, RequestRow, RequestState
 from core.usage import UsageAccount
 from tests.bench.observed_server import SLOTS, ObservedServer, Observing, run_observed
 from tests.bench.report import table

@@ -7,7 +7,7 @@ from core.cache.store import PrefixStore
 from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.snapshots import Tier
+from core.reuse import Tier
 from tests.fakes.hosting import HostDesk, answer
 from tests.fakes.real_weights import SMOLLM2, real_weights
 

@@ -13,7 +13,8 @@ from core.contract.abilities import KeepsStates
 from core.contract.artifact import Artifact
 from core.engines.registry import Engines
 from core.requests import Caller
-from core.snapshots import Cause, RequestState, Reuse, Tier
+from core.reuse import Cause, Reuse, Tier
+from core.snapshots import RequestState
 from tests.contract.conftest import Subject, artifact_of
 from tests.fakes.hosting import HostDesk, answer
 

@@ -27,11 +27,11 @@ from core.events import Event, Failed, Finished, FinishReason, TextDelta, Timing
 from core.models.library.scan import LibraryEntry
 from core.observing.recent import RecentRequests
 from core.requests import Generation
+from core.reuse import CacheStats
 from core.serving.content import RequestContent
 from core.serving.ready import Traits
 from core.serving.stream import Stream
 from core.snapshots import (
-    CacheStats,
     EtaBasis,
     MachineSnapshot,
     ModelSnapshot,

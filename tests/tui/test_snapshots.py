@@ -20,10 +20,11 @@ from core.conversations.tree import AnswerWriter, ConversationTree, Outcome, mak
 from core.events import CallArguments, CallBegun, CallEnded, Event, FinishReason, ReasoningDelta, Timings, Usage
 from core.models.downloads.status import DownloadItem, DownloadState
 from core.requests import Caller, SamplingWish
+from core.reuse import Cause, Departure, Reuse, Tier
 from core.serving.content import RequestContent
 from core.serving.report import RequestReport
 from core.settings.capture import CaptureSettings
-from core.snapshots import Cause, Departure, DeviceGauge, ModelKind, RequestRow, RequestState, Reuse, Tier
+from core.snapshots import DeviceGauge, ModelKind, RequestRow, RequestState
 from core.telemetry.origin import RequestOrigin
 from tests.fakes.captured import exchange_of
 from tests.fakes.support import asks, folders_in

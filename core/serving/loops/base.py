@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from core.errors import BenchtopError, Cancelled, EngineFailed, ModelNotReady
 from core.events import Failed
+from core.reuse import CacheStats
 from core.serving.answer_lengths import AnswerLengths
 from core.serving.job import LoopJob
 from core.serving.queue import AdmissionQueue
-from core.snapshots import CacheStats, DraftStats, EtaBasis, RequestRow, RequestState
+from core.snapshots import DraftStats, EtaBasis, RequestRow, RequestState
 from core.telemetry.log import get_logger
 from core.telemetry.rate import RateMeter
 

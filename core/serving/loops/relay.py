@@ -15,12 +15,13 @@ from core.contract.models import StreamModel, Transcriber
 from core.errors import BenchtopError, Cancelled, EngineFailed, RequestError
 from core.events import CallArguments, Event, Failed, Finished, Heard, ReasoningDelta, TextDelta, Usage
 from core.requests import ResolvedGeneration, Transcription
+from core.reuse import CacheStats
 from core.serving.content import RequestContent
 from core.serving.job import LoopJob
 from core.serving.loops.base import ModelLoop
 from core.serving.queue import AdmissionQueue
 from core.serving.stream import Stream, post_call
-from core.snapshots import CacheStats, RequestRow, RequestState
+from core.snapshots import RequestRow, RequestState
 from core.tasks.transcribe import transcribe_audio
 from core.telemetry.log import get_logger
 

@@ -17,6 +17,7 @@ from core.contract.step import Step, Work
 from core.decoding.speculate import Proposer
 from core.errors import BenchtopError, Cancelled, EngineFailed, Interrupted, RequestError
 from core.events import Event, Failed
+from core.reuse import CacheStats
 from core.serving.failures import StepFailed, explain_step_failure
 from core.serving.kv_memory import KvMemory
 from core.serving.loops.base import ModelLoop
@@ -27,7 +28,7 @@ from core.serving.queue import AdmissionQueue, choose_yielding
 from core.serving.scoring import count_rows_each
 from core.serving.sequence import RequestJob, ServedChoice
 from core.serving.speculation import Guesser
-from core.snapshots import CacheStats, DraftStats, EtaBasis, RequestRow, RequestState
+from core.snapshots import DraftStats, EtaBasis, RequestRow, RequestState
 from core.telemetry.log import get_logger
 
 MOST_RESTARTS = 3

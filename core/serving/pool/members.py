@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 from core.contract.artifact import Artifact
 from core.errors import Cancelled
+from core.reuse import CacheStats
 from core.serving.host import Host
 from core.serving.pool.eviction import Occupant
 from core.serving.pool.life import Lives
 from core.serving.pool.member import Member
 from core.settings.profile import Profile
-from core.snapshots import Absent, CacheStats, LoadFailure, ModelKind, QueueStats
+from core.snapshots import Absent, LoadFailure, ModelKind, QueueStats
 
 MOST_FAILURES = 32
 """Models of which it is remembered why they could not be loaded."""

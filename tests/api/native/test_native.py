@@ -14,10 +14,10 @@ import core.guide
 from api.native.cache import report_cache
 from api.native.health import judge_health
 from api.native.queue import sum_queue
+from core.reuse import CacheStats
 from core.settings.model import ModelSettings
 from core.snapshots import (
     Absent,
-    CacheStats,
     LoadFailure,
     MachineSnapshot,
     ModelSnapshot,

@@ -8,9 +8,10 @@ import pytest
 
 from api.http.callers import hide_others
 from core.requests import Caller
+from core.reuse import Cause, Reuse
 from core.serving.report import RequestReport
 from core.settings.schema import ServerSettings
-from core.snapshots import Cause, RequestRow, RequestState, Reuse
+from core.snapshots import RequestRow, RequestState
 from core.telemetry.origin import RequestOrigin, TraceParent
 from tests.api.conftest import chat_body, serving, settings_of
 

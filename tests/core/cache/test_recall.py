@@ -9,7 +9,7 @@ from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.recall import MOST_CONVERSATIONS, MOST_TOKENS, Asked, Outline, Partition, Recall, outline_request
 from core.decoding.common_prefix import count_common
 from core.requests import Conversation, Generation, Message, RawText, Role, TextPart, Tool
-from core.snapshots import Cause, Departure, Reuse, Tier
+from core.reuse import Cause, Departure, Reuse, Tier
 from tests.fakes.prefixes import IDENTITY, OWNER
 
 PARTITION: Partition = (IDENTITY, OWNER)

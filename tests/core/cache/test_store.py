@@ -15,7 +15,7 @@ from core.cache.identity import ModelIdentity, digest_owner
 from core.cache.prefix import Tokens
 from core.cache.store import PrefixStore
 from core.decoding.common_prefix import count_common
-from core.snapshots import Tier
+from core.reuse import Tier
 from tests.fakes.prefixes import IDENTITY, OWNER, header_of, state_of
 
 OWNERS = [digest_owner("one", None), digest_owner("two", None), digest_owner("one", "salt")]

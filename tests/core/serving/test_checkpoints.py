@@ -10,8 +10,8 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.requests import Priority
+from core.reuse import Tier
 from core.serving.kv_backup import CHECKPOINT_TOKENS, TAIL_TOKENS, choose_checkpoint, is_checkpoint
-from core.snapshots import Tier
 from tests.fakes.architectures import write_random
 from tests.fakes.hosting import HostDesk, answer, ask
 

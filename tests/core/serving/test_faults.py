@@ -21,9 +21,10 @@ from core.errors import BenchtopError, EngineError, EngineFailed, LoadFailed, Mo
 from core.events import Reply
 from core.guide import WEIGHTS
 from core.requests import Generation, RawText, Sampling
+from core.reuse import Tier
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
-from core.snapshots import ModelState, Tier
+from core.snapshots import ModelState
 from tests.core.serving.loops.test_relay import flowing
 from tests.fakes.faults import Faults, RustPanic
 from tests.fakes.prefixes import IDENTITY

@@ -10,9 +10,9 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.guide import WEIGHTS
+from core.reuse import Tier
 from core.serving.host import Host
 from core.serving.kv_memory import IDLE_TOKENS
-from core.snapshots import Tier
 from tests.fakes.hosting import HostDesk, answer
 
 GUIDE = Artifact("guide", "gguf", WEIGHTS, WEIGHTS.stat().st_size)

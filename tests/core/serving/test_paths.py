@@ -25,11 +25,11 @@ from core.engines.llamacpp.model import LlamaModel, TrimmingLlamaModel
 from core.errors import EngineFailed
 from core.guide import WEIGHTS
 from core.requests import Constraint, Generation, RawTokens, RegexPattern, SamplingWish
+from core.reuse import Tier
 from core.serving import kv_memory
 from core.serving.host import Host
 from core.serving.kv_backup import TAIL_TOKENS
 from core.serving.loaded import LoadedModel
-from core.snapshots import Tier
 from tests.fakes.guessing import guess_always
 from tests.fakes.hosting import HostDesk
 from tests.fakes.real_weights import SMOLLM2, real_weights

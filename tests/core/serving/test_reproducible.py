@@ -22,11 +22,11 @@ from core.events import Usage
 from core.guide import WEIGHTS
 from core.models.fit.sizing import GRAIN_TOKENS
 from core.requests import Generation, RawText, RawTokens, Sampling, SamplingWish
+from core.reuse import Tier
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.settings.model import ModelSettings
 from core.settings.schema import BenchSettings, ProbeSettings, Settings
-from core.snapshots import Tier
 from core.workbench import Workbench
 from tests.fakes.architectures import write
 from tests.fakes.hosting import HostDesk

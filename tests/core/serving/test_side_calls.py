@@ -13,9 +13,9 @@ from core.cache.store import PrefixStore
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
 from core.models.fit.sizing import count_cells
+from core.reuse import Tier
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
-from core.snapshots import Tier
 from tests.fakes.callers import UnhurriedModel
 from tests.fakes.prefixes import IDENTITY
 from tests.fakes.support import asks

@@ -13,9 +13,10 @@ from core.contract.step import Step, Work
 from core.engines.echo import EchoModel
 from core.errors import EngineFailed
 from core.requests import Caller, RawTokens
+from core.reuse import Cause, Tier
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
-from core.snapshots import Cause, ModelState, Tier
+from core.snapshots import ModelState
 from tests.fakes.prefixes import IDENTITY
 from tests.fakes.support import asks
 

@@ -19,7 +19,8 @@ from core.models.fit.estimate import TIGHT_SHARE, Verdict
 from core.models.formats.registry import load_formats
 from core.models.hub.search import Found, read_parameters
 from core.models.library.scan import LibraryEntry, Location
-from core.snapshots import CacheStats, ModelKind, ModelSnapshot, QueueStats
+from core.reuse import CacheStats
+from core.snapshots import ModelKind, ModelSnapshot, QueueStats
 
 FOUR_BIT_BYTES: Final = 4.85 / 8
 """Bytes of a weight in Q4_K_M, the usual quant."""

@@ -10,7 +10,8 @@ from core.events import FinishReason
 from core.observing.outcomes import RequestOutcome
 from core.observing.recent import EndedRequest
 from core.requests import Priority
-from core.snapshots import Cause, EtaBasis, RequestRow, RequestState, Tier
+from core.reuse import Cause, Tier
+from core.snapshots import EtaBasis, RequestRow, RequestState
 from tui import format as fmt
 
 CAUSES: Final = {

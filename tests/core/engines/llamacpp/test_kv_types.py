@@ -15,7 +15,7 @@ from core.models.formats.header import Header, Layer
 from core.models.formats.kv_conflict import explain_kv_conflict
 from core.models.formats.read import read_header
 from core.requests import Sampling
-from core.snapshots import Tier
+from core.reuse import Tier
 from tests.fakes.hosting import HostDesk, answer
 from tests.fakes.loading import load_decoder
 

@@ -8,8 +8,8 @@ import pytest
 from core.cache.disk import DiskTier
 from core.cache.store import PrefixStore
 from core.engines.mlx.engine import MlxEngine
+from core.reuse import Tier
 from core.serving.kv_backup import TAIL_TOKENS
-from core.snapshots import Tier
 from tests.core.engines.mlx.conftest import OPTIONS, artifact
 from tests.fakes.hosting import HostDesk, answer
 

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from core.observing.recent import RecentRequests
-from core.snapshots import Cause, Departure, RequestRow, RequestState, Reuse, Tier
+from core.reuse import Cause, Departure, Reuse, Tier
+from core.snapshots import RequestRow, RequestState
 from tui.screens.serve.request_facts import describe_guesses, list_notes
 from tui.screens.serve.requests import Board
 
