@@ -19,7 +19,7 @@ def add_nothing(parser: argparse.ArgumentParser) -> None:
     """The command takes no arguments of its own."""
 
 
-def add_json_arguments(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -39,7 +39,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     # `tui list models` is another way to ask for the catalog.
     parser.add_argument("what", nargs="?", metavar="models", help="the same as --catalog")
     parser.add_argument("--catalog", action="store_true", help="models that have short names, wherever they are")
-    add_json_arguments(parser)
+    add_json(parser)
 
 
 def add_pull_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
         "--card", type=read_filled, metavar="NAME", help="what its cards are, as in 'rtx 3060': tells how fast"
     )
     parser.add_argument("--context", type=read_whole, metavar="N", help="tokens of a request (as it would be loaded)")
-    add_json_arguments(parser)
+    add_json(parser)
     add_named(parser, "model.kv_type", "model.slots", "model.gpu_layers", "model.cpu_moe")
 
 
@@ -130,13 +130,13 @@ def add_usage_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DAY",
         help="from a day on: 2026-03-04, today, or 7d",
     )
-    add_json_arguments(parser)
+    add_json(parser)
     parser.add_argument("--csv", action="store_true", help="as CSV")
 
 
 def add_chats_ls_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=read_count, metavar="N", help="the last so many (all)")
-    add_json_arguments(parser)
+    add_json(parser)
 
 
 def add_chats_search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -177,7 +177,7 @@ def add_cache_rm_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_requests_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=read_count, default=50, metavar="N", help="the last so many (50)")
-    add_json_arguments(parser)
+    add_json(parser)
 
 
 def add_requests_show_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +185,7 @@ def add_requests_show_arguments(parser: argparse.ArgumentParser) -> None:
         "name", type=read_filled, metavar="REQUEST", help="its number, its id, or how that begins or ends"
     )
     parser.add_argument("--raw", action="store_true", help="the reply as it was sent, in place of its text")
-    add_json_arguments(parser)
+    add_json(parser)
 
 
 def add_requests_diff_arguments(parser: argparse.ArgumentParser) -> None:
@@ -219,7 +219,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of a scenario: times as fast; 0 sends all at once (1)",
     )
-    add_json_arguments(parser)
+    add_json(parser)
     add_named(parser, "server.api_keys")
 
 

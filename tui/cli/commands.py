@@ -25,7 +25,7 @@ from tui.cli.command_arguments import (
     add_config_arguments,
     add_config_import_arguments,
     add_fit_arguments,
-    add_json_arguments,
+    add_json,
     add_launch_arguments,
     add_list_arguments,
     add_nothing,
@@ -149,7 +149,7 @@ COMMANDS: Final = (
         "doctor",
         "[options]",
         "tell which engines run here, which do not, and what mends them",
-        add_json_arguments,
+        add_json,
         "tui.cli.doctor:run_doctor",
     ),
     Command(
@@ -248,7 +248,7 @@ COMMANDS: Final = (
         "cache ls",
         "[options]",
         "list the prompts' prefixes that are stored on disk, those used last first",
-        add_json_arguments,
+        add_json,
         "tui.cli.cache:list_prefixes",
     ),
     Command(
