@@ -9,8 +9,9 @@ from core.errors import Cancelled, EngineFailed, QueueFull
 from core.events import FinishReason, Timings, Usage
 from core.observing.request_log import RequestLog
 from core.requests import Caller, Generation, RawText
+from core.reuse import Reuse, Tier
 from core.serving.report import RequestReport
-from core.snapshots import ModelKind, RequestRow, RequestState, Reuse, Tier
+from core.snapshots import ModelKind, RequestRow, RequestState
 
 ENDED = RequestReport(
     "req_1",
