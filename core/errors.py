@@ -43,9 +43,10 @@ class ModelUnable(RequestError):
 class ContextExceeded(RequestError):
     """The prompt leaves no room for a single new token."""
 
-    def __init__(self, prompt_tokens: int, context: int, field: str = "messages") -> None:
+    def __init__(self, prompt_tokens: int, context: int, field: str = "messages", *, estimated: bool = False) -> None:
+        about = "about " if estimated else ""
         super().__init__(
-            f"The prompt has {prompt_tokens} tokens and the context holds {context}, "
+            f"The prompt has {about}{prompt_tokens} tokens and the context holds {context}, "
             "of which one must be left for the answer; shorten the prompt or load the model with a larger --ctx-size.",
             field,
         )

@@ -1,7 +1,8 @@
 """Lanes: threads for what must not stand on an event loop, for each kind of work some, with a waiting room.
 
 With one pool for all, a Hub that hangs or a text of a book's length keeps the models of everybody else waiting. Here
-work of one kind waits for its own kind alone, and where too much of it waits already, more is refused at once.
+work of one kind waits for its own kind alone, and where too much of it waits already, more is refused at once. What
+computes gives way to the models, from its beginning or when it has taken long: see `core.priority`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from queue import SimpleQueue
 from typing import Final, ParamSpec, TypeVar
 
 from core.errors import Busy, ModelNotReady
+from core.priority import PATIENCE_SECONDS, give_way, lower_thread
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -30,22 +32,52 @@ LONGEST_WAIT_SECONDS: Final = 60
 """Seconds after which a client is told to ask again, at most."""
 
 
+class _LaneJob:
+    """Work from the moment at which a thread is found for it."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._thread: int | None = None
+        self._over = False
+        self._lowered = False
+
+    def begin(self) -> None:
+        """On its thread."""
+        self._thread = threading.get_native_id()
+
+    def end(self) -> bool:
+        """On its thread, which is to do nothing else where this is False: it has given way."""
+        with self._changing:
+            self._over = True
+            return not self._lowered
+
+    def lower(self) -> bool:
+        """Have its thread give way; False where that has not begun."""
+        with self._changing:
+            if self._thread is not None and not self._over:
+                self._lowered = lower_thread(self._thread)
+            return self._thread is not None
+
+
 class WorkLane:
     """`threads` work at once, `room` more may wait, first come first served; None is any number.
 
     `run` belongs to one event loop. Threads are started when they are first needed, and do not keep the program alive.
     """
 
-    def __init__(self, name: str, threads: int, room: int | None) -> None:
-        """`name` tells what is done here, to go on with "The server is busy ..."."""
+    def __init__(self, name: str, threads: int, room: int | None, *, patience: float | None = None) -> None:
+        """`name` tells what is done here, to go on with "The server is busy ...". Work that has taken `patience`
+        seconds gives way to the models; from its beginning on where that is zero, never where it is None."""
         self.name = name
+        self._patience = patience
         self._most = threads
         self._room = room
         self._busy = 0
         """Work that holds a thread, including work whose result is no longer waited for."""
         self._started = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Callable[[], bool] | None] = SimpleQueue()
+        """Jobs, which tell whether their thread may take another one."""
         self._mean = FIRST_GUESS_SECONDS
         self._closed = False
 
@@ -67,7 +99,9 @@ class WorkLane:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
         call = partial(contextvars.copy_context().run, partial(work, *args, **kwargs))
-        self._inbox.put(partial(self._do, loop, call, outcome))
+        job = _LaneJob()
+        late = loop.call_later(self._patience, self._lower, loop, job) if self._patience else None
+        self._inbox.put(partial(self._do, loop, job, call, outcome, late))
         if self._started < self._busy:
             self._started += 1
             threading.Thread(target=self._work, name=f"lane {self.name}", daemon=True).start()
@@ -122,16 +156,31 @@ class WorkLane:
     def _over(self) -> ModelNotReady:
         return ModelNotReady("", "The workbench is being closed; start it again.")
 
+    def _lower(self, loop: asyncio.AbstractEventLoop, job: _LaneJob) -> None:
+        if not job.lower():
+            loop.call_later(PATIENCE_SECONDS, self._lower, loop, job)
+
     # On a thread of the lane.
 
     def _work(self) -> None:
-        while (job := self._inbox.get()) is not None:
-            job()
+        if self._patience == 0:
+            give_way()
+        fresh = True
+        while fresh and (job := self._inbox.get()) is not None:
+            fresh = job()
             # What it was given may be large.
             del job
 
-    def _do(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Result], outcome: asyncio.Future[Result]) -> None:
+    def _do(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        job: _LaneJob,
+        call: Callable[[], Result],
+        outcome: asyncio.Future[Result],
+        late: asyncio.TimerHandle | None,
+    ) -> bool:
         began = time.monotonic()
+        job.begin()
         result: Result | None = None
         problem: BaseException | None = None
         if not outcome.cancelled():
@@ -140,8 +189,13 @@ class WorkLane:
             except BaseException as error:  # noqa: BLE001 - the edge of the thread: the waiting task gets the error
                 problem = error
         lasted = time.monotonic() - began
+        fresh = job.end()
 
         def tell() -> None:
+            if late is not None:
+                late.cancel()
+            if not fresh:
+                self._started -= 1
             self._leave(lasted)
             if outcome.done():
                 return
@@ -153,6 +207,7 @@ class WorkLane:
         # The loop is closed, and no task waits on it any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(tell)
+        return fresh
 
 
 class WorkLanes:
@@ -160,14 +215,14 @@ class WorkLanes:
 
     def __init__(self) -> None:
         few = max(2, min(4, os.cpu_count() or 2))
-        self.reading = WorkLane("reading prompts", few, 1024)
+        self.reading = WorkLane("reading prompts", few, 1024, patience=PATIENCE_SECONDS)
         """Rendering and tokenising what is short; how many requests may come is bounded by each model's queue."""
-        self.long_reading = WorkLane("reading long prompts", 2, 64)
+        self.long_reading = WorkLane("reading long prompts", 2, 64, patience=0)
         """The same of what is long, in portions."""
-        self.compiling = WorkLane("compiling what answers must be", 2, 64)
+        self.compiling = WorkLane("compiling what answers must be", 2, 64, patience=PATIENCE_SECONDS)
         """Schemas and grammars, each of which may take seconds in a process of its own."""
-        self.writing = WorkLane("writing long answers", 2, 256)
-        self.disk = WorkLane("looking at files", 4, 256)
+        self.writing = WorkLane("writing long answers", 2, 256, patience=0)
+        self.disk = WorkLane("looking at files", 4, 256, patience=PATIENCE_SECONDS)
         """Names, folders, headers of files here, the list of downloads."""
         self.hub = WorkLane("asking the Hub", 4, 16)
         self.metrics = WorkLane("writing metrics", 1, 16)

@@ -24,6 +24,7 @@ from core.models.store import Store
 from core.observing.meter import Meter
 from core.observing.recent import RecentRequests
 from core.observing.request_log import RequestLog
+from core.priority import shorten_turns
 from core.serving.factory import ModelFactory
 from core.serving.intake import RequestIntake
 from core.serving.own_capture import OwnCapture
@@ -83,6 +84,7 @@ class Workbench:
         """`options` load every model instead of those that the settings make. `announce` is told in a line each what
         choosing an engine found, on the thread of the model that is loaded. `past` tells what became of the servers
         before this one, where they were supervised."""
+        shorten_turns()
         self.settings = settings
         self.past = past
         self.folders = where or find_folders()

@@ -22,7 +22,9 @@ from core.chat.wire import (
 from core.confined.process import GARBAGE, ConfinedProcess, ProcessEnded
 
 ORDER_SECONDS: Final = 5.0
-"""That a template may take for one conversation, or to compile; thousands of times what is usual."""
+"""Of the processor, that a template may take for one conversation, or to compile; thousands of times what is usual."""
+SHORT_CLOCK_FACTOR: Final = 2
+"""How many times as long a short conversation may take by the clock: others wait for it."""
 CLOSED: Final = "is not served any more"
 
 
@@ -32,8 +34,16 @@ class TemplateProcess:
     Orders are served one at a time; `close` may be called from any thread, and ends one under way.
     """
 
-    def __init__(self, source: str, seconds: float = ORDER_SECONDS, words: Sequence[str] = ()) -> None:
-        """`seconds` are those that an order may take; `words` are looked for among the source's texts."""
+    def __init__(
+        self,
+        source: str,
+        seconds: float = ORDER_SECONDS,
+        words: Sequence[str] = (),
+        clock_factor: float = SHORT_CLOCK_FACTOR,
+    ) -> None:
+        """`seconds` are those of the processor that an order may take, `clock_factor` tells how many times as long it
+        may take by the clock; `words` are looked for among the source's texts."""
+        self._by_clock = clock_factor * seconds
         self._source = source
         self._words = tuple(words)
         self._seconds = seconds
@@ -97,7 +107,7 @@ class TemplateProcess:
 
     def _ask(self, child: ConfinedProcess[Report], order: Order) -> Report:
         try:
-            return child.ask(order, self._seconds)
+            return child.ask(order, self._seconds, self._by_clock)
         except ProcessEnded:
             if self._closed:
                 raise ProcessEnded(CLOSED) from None

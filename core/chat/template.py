@@ -7,6 +7,7 @@ made; one that is of no use is told of then, and ChatML is written instead.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Final
@@ -28,10 +29,11 @@ from core.chat.wire import (
     TemplateReply,
     pack_variable,
 )
-from core.confined.process import ProcessEnded
+from core.confined.process import CLOCK_FACTOR, ProcessEnded
 from core.errors import RequestError, TemplateFailed
 from core.foreign_text import make_printable
 from core.requests import Message, Role, Scalar, TextPart, Tool
+from core.tasks.bounds import SHORT_BYTES
 from core.telemetry.log import get_logger
 
 RESERVED: Final = frozenset(
@@ -74,7 +76,8 @@ class Rendering(Struct, frozen=True):
 
 
 class ChatTemplate:
-    """Renders conversations for one model. Safe to call from any thread; renders one at a time.
+    """Renders conversations for one model. Safe to call from any thread; renders one at a time, and a long one
+    beside it.
 
     Making one starts its process and tries it out, which takes a quarter of a second; `notes` are sentences about
     the model that came of it. Whoever made it closes it.
@@ -95,6 +98,13 @@ class ChatTemplate:
         self._form = TemplateForm()
         self._process: TemplateProcess | None = None
         """None where ChatML is written."""
+        self._long_process: TemplateProcess | None = None
+        """For long conversations, so that short ones wait for none of them; started with the first."""
+        self._starting = threading.Lock()
+        self._closed = False
+        self._seconds = seconds
+        self._source = (source or "").encode("utf-8", "replace").decode()
+        """Half a surrogate in it is no reason to do without the rest."""
         self._compiled = Compiled()
         self.control = ThinkingControl()
         """What it lets one say of thinking."""
@@ -102,7 +112,7 @@ class ChatTemplate:
         if not source or not source.strip():
             self.notes = (ABSENT,)
         elif source not in SPELLINGS:
-            self._study(source, seconds)
+            self._study()
 
     @property
     def replaced(self) -> Sequence[tuple[str, str]]:
@@ -146,23 +156,25 @@ class ChatTemplate:
                 "A message holds half a surrogate pair, which is no character; send text as UTF-8.", "messages"
             ) from error
         except ProcessEnded as error:
-            if self._process is not None and not self._process.closed:
+            if not self._closed:
                 log.warning("a chat template was ended", model=self._model, why=str(error))
             raise TemplateFailed(
                 self._model, f"The chat template of {self._model} {error}, so it cannot write this conversation."
             ) from error
 
     def close(self) -> None:
-        """End its process, and a rendering under way; idempotent, from any thread."""
-        if self._process is not None:
-            self._process.close()
+        """End its processes, and what they render; idempotent, from any thread."""
+        with self._starting:
+            self._closed = True
+            for process in (self._process, self._long_process):
+                if process is not None:
+                    process.close()
 
-    def _study(self, source: str, seconds: float) -> None:
+    def _study(self) -> None:
         """Find out what it wants, or that it is of no use."""
+        source = self._source
         try:
-            # Half a surrogate in a source is no reason to do without the rest.
-            source = source.encode("utf-8", "replace").decode()
-            self._process = TemplateProcess(source, seconds, LOOKED_FOR)
+            self._process = TemplateProcess(source, self._seconds, LOOKED_FOR)
             compiled = self._process.compile()
             if isinstance(compiled, Compiled):
                 self._compiled = compiled
@@ -270,7 +282,16 @@ class ChatTemplate:
             "documents": None,
             "add_generation_prompt": asked.add_generation_prompt,
         }
-        return _Tried(messages, self._process.render(Render(variables)))
+        process = self._process if asked.characters <= SHORT_BYTES else self._start_long()
+        return _Tried(messages, process.render(Render(variables)))
+
+    def _start_long(self) -> TemplateProcess:
+        with self._starting:
+            if self._long_process is None:
+                self._long_process = TemplateProcess(self._source, self._seconds, clock_factor=CLOCK_FACTOR)
+                if self._closed:
+                    self._long_process.close()
+            return self._long_process
 
 
 _Written = Sequence[Mapping[str, object]]
@@ -284,6 +305,13 @@ class _RenderKey(Struct, frozen=True):
     tools: Sequence[Tool]
     add_generation_prompt: bool
     writing: Writing
+
+    @property
+    def characters(self) -> int:
+        """Of what is long where anything is."""
+        said = (part.text for message in self.messages for part in message.parts)
+        called = (call.arguments for message in self.messages for call in message.tool_calls)
+        return sum(map(len, (*said, *called, *(tool.parameters for tool in self.tools))))
 
 
 class _Tried(Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The workbench's end of a process that does what may take for ever, fill the memory or fault.
 
-The process is bounded in time and memory from outside. Threads that wait here hold no lock of the interpreter, so
-nothing that the process computes holds up anything but those who wait for it.
+The process is bounded in time and memory from outside; its time is that of the processor, of which it has what models
+leave. Threads that wait here hold no lock of the interpreter, so nothing that the process computes holds up anything
+but those who wait for it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from core.sizes import format_size
 
 START_SECONDS: Final = 30.0
 """That Python may take to start, on a machine that is busy with other things."""
+CLOCK_FACTOR: Final = 10
+"""How many times as long an order that gives way may take by the clock as by the processor."""
 MOST_RESIDENT_BYTES: Final = 1_000_000_000
 """That the process may hold, where the system does not bound it."""
 POLL_SECONDS: Final = 0.05
@@ -62,27 +65,28 @@ class ConfinedProcess(Generic[AnyReport]):
                 stderr=subprocess.PIPE,
                 env={name: os.environ[name] for name in KEPT if name in os.environ},
                 # A Ctrl-C in the terminal is for the workbench, which may let requests come to their end.
-                start_new_session=True,
+                process_group=0,
             )
         except OSError as error:
             raise ProcessUnstarted(f"has no process to run in: {error.strerror}") from error
         self._started = False
         self._ended_for = ""
+        self._seen = psutil.Process(self._process.pid)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, order: Struct, seconds: float) -> AnyReport:
-        """What the process makes of the order, which may take so many seconds.
+    def ask(self, order: Struct, seconds: float, by_clock: float) -> AnyReport:
+        """What the process makes of the order, which may take `seconds` of the processor, and others by the clock.
 
         One order at a time. Raises ProcessEnded, and the process is gone then; UnicodeEncodeError for a text with half
         a surrogate.
         """
         if not self._started:
-            self._exchange(None, START_SECONDS)
+            self._exchange(None, START_SECONDS, START_SECONDS)
             self._started = True
-        data = self._exchange(order, seconds)
+        data = self._exchange(order, seconds, by_clock)
         try:
             return msgspec.msgpack.decode(data, type=self._reports)
         except msgspec.MsgspecError as error:
@@ -94,13 +98,14 @@ class ConfinedProcess(Generic[AnyReport]):
         self._process.kill()
         self._process.wait()
 
-    def _exchange(self, order: Struct | None, seconds: float) -> bytes:
+    def _exchange(self, order: Struct | None, seconds: float, by_clock: float) -> bytes:
         """Hand over an order, where there is one, and wait for a message."""
         pipe, out = self._process.stdin, self._process.stdout
         assert pipe is not None
         assert out is not None
         over = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(over, seconds), name="process watch", daemon=True)
+        limits = (over, seconds, by_clock)
+        watch = threading.Thread(target=self._watch, args=limits, name="process watch", daemon=True)
         watch.start()
         try:
             if order is not None:
@@ -120,21 +125,25 @@ class ConfinedProcess(Generic[AnyReport]):
             over.set()
         return data
 
-    def _watch(self, over: threading.Event, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def _watch(self, over: threading.Event, seconds: float, by_clock: float) -> None:
+        deadline = time.monotonic() + by_clock
+        spent, _ = self._look()
         while not over.wait(POLL_SECONDS):
-            if time.monotonic() > deadline:
+            used, resident = self._look()
+            if used - spent > seconds or time.monotonic() > deadline:
                 self._ended_for = f"takes longer than {seconds:g} s"
-            elif self._resident() > MOST_RESIDENT_BYTES:
+            elif resident > MOST_RESIDENT_BYTES:
                 self._ended_for = f"needs more than {format_size(MOST_RESIDENT_BYTES)} of memory"
             if self._ended_for:
                 self._process.kill()
                 return
 
-    def _resident(self) -> int:
-        with suppress(psutil.Error):
-            return int(psutil.Process(self._process.pid).memory_info().rss)
-        return 0
+    def _look(self) -> tuple[float, int]:
+        """Seconds of the processor and bytes of memory that the process has taken."""
+        with suppress(psutil.Error), self._seen.oneshot():
+            times = self._seen.cpu_times()
+            return times.user + times.system, int(self._seen.memory_info().rss)
+        return 0.0, 0
 
     def _why(self, error: Exception) -> str:
         if not isinstance(error, EOFError | OSError):

@@ -149,7 +149,7 @@ class RequestIntake:
         otherwise, PromptTooLarge for a text that is not read at all."""
         async with self.reading(request.model, request.caller) as reader:
             try:
-                return len((await reader.read(request)).tokens)
+                return len((await reader.read(request, exact=True)).tokens)
             except PromptTooLarge:
                 raise
             except ContextExceeded as error:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from core.cache.model_prefixes import ModelPrefixes
 from core.cache.prefix import Tokens
 from core.cache.prefix_index import StoredMatch
-from core.cache.recall import Asked, Outline, outline_request
+from core.cache.recall import Asked, Outline
 from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError
@@ -107,7 +107,7 @@ class KvBackup:
             return b"".join(map(tokenizer.piece, tokens)).decode("utf-8", "replace")
 
         job = choice.job
-        asked = Asked(tuple(choice.tokens), self._outline(job), reused, tier, job.request.cache)
+        asked = Asked(tuple(choice.tokens), job.outline, reused, tier, job.request.cache)
         return self._prefixes.explain(job.owner, asked, words)
 
     def keep(self, choice: ServedChoice, sequence: SequenceId) -> None:
@@ -201,15 +201,10 @@ class KvBackup:
     def _kept(self, choice: ServedChoice) -> _KeptSequence:
         """What the choice's sequence holds, which is remembered too."""
         job = choice.job
-        kept = _KeptSequence(
-            job.owner, tuple(choice.tokens[: choice.shareable(self._model.spec.grain)]), self._outline(job)
-        )
+        kept = _KeptSequence(job.owner, tuple(choice.tokens[: choice.shareable(self._model.spec.grain)]), job.outline)
         if self._prefixes is not None:
             self._prefixes.remember(kept.owner, kept.tokens, len(job.prompt), kept.outline)
         return kept
-
-    def _outline(self, job: RequestJob) -> Outline:
-        return outline_request(job.request, self._model.spec.template)
 
     def _save(self, sequence: SequenceId, kept: _KeptSequence) -> None:
         try:

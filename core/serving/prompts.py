@@ -16,6 +16,7 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
+from core.cache.recall import Outline, outline_request
 from core.chat.answer import AnswerPlan, plan_answer
 from core.chat.counters import drop_counters
 from core.chat.infill import encode_gap
@@ -33,6 +34,7 @@ from core.decoding.masks.tools import MOST_FREE_TOOLS, find_call_tokens, plan_ma
 from core.decoding.masks.trials import FormTrials
 from core.errors import Busy, ContextExceeded, EngineError, ModelNotReady, Overloaded, RequestError, TemplateFailed
 from core.lanes import WorkLanes
+from core.priority import give_way
 from core.requests import (
     Conversation,
     Generation,
@@ -50,8 +52,14 @@ from core.settings.schema import AnswerSettings
 from core.tasks.bounds import SHORT_BYTES, PromptTooLarge, bound_bytes, count_prompt_bytes, count_text_bytes
 from core.telemetry.log import get_logger
 
-TEMPLATE_SECONDS = 2 * ORDER_SECONDS
+TEMPLATE_SECONDS = 3 * ORDER_SECONDS
 """How long a conversation may wait for its turn with the model's chat template."""
+LONG_TEMPLATE_SECONDS = 4 * TEMPLATE_SECONDS
+"""The same of a long one, which waits for long ones."""
+SAMPLE_CHARACTERS = 8
+"""Of a text that is very long, for each token of the context: the part that is tokenised first."""
+SAMPLE_PARTS = 4
+"""Parts of that length in a text that is very long."""
 MANY_PARTS = 2000
 """Messages and tools of a conversation whose bytes are not counted on the event loop."""
 log = get_logger(__name__)
@@ -61,6 +69,7 @@ class ReadPrompt(Struct, frozen=True):
     """A prompt as its model's loop takes it."""
 
     tokens: list[int]
+    outline: Outline
     notes: tuple[str, ...]
     """Sentences about how it came to be."""
     mask: AnswerMask | None
@@ -110,6 +119,8 @@ class PromptReader:
         """Made with the first request that needs it, where the model has a template of its own for tools."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"template {name}")
         """Waits for the chat template. A template that takes long holds up no other model."""
+        self._long_writer = ThreadPoolExecutor(1, thread_name_prefix=f"long template {name}", initializer=give_way)
+        """Does so for long conversations, which hold up no short ones either."""
         self._closed = False
 
     @property
@@ -148,15 +159,17 @@ class PromptReader:
         if self._tool_voice is not None:
             self._tool_voice.close()
         self._writer.shutdown(wait=False)
+        self._long_writer.shutdown(wait=False)
 
-    async def read(self, request: Generation) -> ReadPrompt:
-        """The tokens of a prompt, and the mask of its answer.
+    async def read(self, request: Generation, *, exact: bool = False) -> ReadPrompt:
+        """The tokens of a prompt, and the mask of its answer. A prompt that is far too long is refused by its start,
+        unless its tokens are to be counted, which is `exact`.
 
         Raises RequestError for what the model cannot take, its template refuses or no mask enforces, TemplateFailed
         where the template fails, Overloaded where it is held up, ModelNotReady after `close`.
         """
         try:
-            return await self._read(request)
+            return await self._read(request, exact)
         except (TemplateFailed, EngineError, RuntimeError) as error:
             if self._closed:
                 # Its template's process has ended, or its vocabulary was freed.
@@ -166,7 +179,8 @@ class PromptReader:
 
     async def write(self, request: Generation) -> str:
         """The prompt's text as the model's chat template writes it. Raises as `read` does."""
-        written = await self._write(replace(request, reasoning=request.reasoning.over(self._reasoning)))
+        request = replace(request, reasoning=request.reasoning.over(self._reasoning))
+        written = await self._write(request, await self._count_bytes(request))
         return self._choose_voice(request).encoder.unmark(written.text)
 
     async def encode(self, text: str, field: str, *, special: bool, begin: bool) -> list[int]:
@@ -198,17 +212,17 @@ class PromptReader:
         if any(not 0 <= token < self.vocabulary for token in tokens):
             raise RequestError(f"Token ids must be between 0 and {self.vocabulary - 1}.", field)
 
-    async def _read(self, request: Generation) -> ReadPrompt:
+    async def _read(self, request: Generation, exact: bool) -> ReadPrompt:
         most = bound_bytes(self._context)
         field = name_prompt_field(request.prompt)
         size = await self._count_bytes(request)
         if size > most:
             raise PromptTooLarge(size, most, self._context, field)
-        written = await self._write(request)
+        written = await self._write(request, size)
         if (size := max(size, count_text_bytes(written.text))) > most:
             raise PromptTooLarge(size, most, self._context, field)
         lane = self._lanes.reading if size <= SHORT_BYTES else self._lanes.long_reading
-        tokens = await lane.run(self._tokenise, request, written.text)
+        tokens, outline = await lane.run(self._digest_text, request, written.text, exact)
         voice = self._choose_voice(request)
         phase = voice.show_phase(written)
         plan = plan_answer(voice.family, request, phase)
@@ -221,7 +235,7 @@ class PromptReader:
         notes = written.notes
         if ending is not None and budget != request.reasoning.budget:
             notes = (*notes, f"The answer is held to a form, so a thought before it may have {budget:,} tokens.")
-        return ReadPrompt(tokens, notes, mask, plan, shown, ending, biases)
+        return ReadPrompt(tokens, outline, notes, mask, plan, shown, ending, biases)
 
     async def _count_bytes(self, request: Generation) -> int:
         conversation = request.prompt
@@ -297,37 +311,54 @@ class PromptReader:
             openings=build_openings(openings, tools),
         )
 
-    async def _write(self, request: Generation) -> Rendering:
-        """A conversation as the model's template writes it, and a raw text as it stands; empty for tokens."""
+    async def _write(self, request: Generation, size: int) -> Rendering:
+        """A conversation of so many bytes as the model's template writes it, and a raw text as it stands; empty for
+        tokens."""
         match request.prompt:
             case Conversation() as conversation:
-                asked = time.monotonic()
-                return await asyncio.wrap_future(self._writer.submit(self._write_in_turn, request, conversation, asked))
+                if self._spec.tool_template and self._tool_voice is None and _has_tools(request):
+                    await asyncio.wrap_future(self._writer.submit(self._open_tool_voice, self._spec.tool_template))
+                writer, seconds = self._writer, TEMPLATE_SECONDS
+                if size > SHORT_BYTES:
+                    writer, seconds = self._long_writer, LONG_TEMPLATE_SECONDS
+                until = time.monotonic() + seconds
+                return await asyncio.wrap_future(writer.submit(self._write_in_turn, request, conversation, until))
             case RawText(text=text):
                 return Rendering(text)
             case RawTokens() | Infill():
                 return Rendering("")
 
-    def _write_in_turn(self, request: Generation, conversation: Conversation, asked: float) -> Rendering:
-        """On the writer's thread. A template that takes too long for one conversation must not do so for each of
-        those that wait behind it."""
-        if time.monotonic() - asked > TEMPLATE_SECONDS:
-            raise Overloaded(f"The chat template of {self._name} is held up by other conversations; ask again later.")
-        if self._spec.tool_template and self._tool_voice is None and _has_tools(request):
-            self._tool_voice = self._make_voice(self._spec.tool_template)
+    def _open_tool_voice(self, template: str) -> None:
+        """On the writer's thread, where others may have waited for the same."""
+        if self._tool_voice is None:
+            self._tool_voice = self._make_voice(template)
             if self._closed:
                 self._tool_voice.close()
+
+    def _write_in_turn(self, request: Generation, conversation: Conversation, until: float) -> Rendering:
+        """On a writer's thread. A template that takes too long for one conversation must not do so for each of those
+        that wait behind it."""
+        if time.monotonic() > until:
+            raise Overloaded(f"The chat template of {self._name} is held up by other conversations; ask again later.")
         if self._prompts.drop_counters:
             conversation, _ = drop_counters(conversation)
         return self._choose_voice(request).write(conversation, request.reasoning)
 
-    def _tokenise(self, request: Generation, text: str) -> list[int]:
+    def _digest_text(self, request: Generation, text: str, exact: bool) -> tuple[list[int], Outline]:
+        return self._tokenise(request, text, exact), outline_request(request, self._spec.template)
+
+    def _tokenise(self, request: Generation, text: str, exact: bool) -> list[int]:
         """The prompt's tokens. `text` is what `_write` made of it."""
+        part = SAMPLE_CHARACTERS * self._context
+        if not exact and len(text) > SAMPLE_PARTS * part:
+            # Millions of tokens would take seconds, and be of no use.
+            count = len(self._tokenise_text(request, text[:part]))
+            if count > 2 * self._context:
+                told = count * len(text) // part
+                raise ContextExceeded(told, self._context, name_prompt_field(request.prompt), estimated=True)
         match request.prompt:
-            case Conversation():
-                tokens = self._choose_voice(request).encoder.tokenise(text)
-            case RawText():
-                tokens = self._tokenizer.encode(text, special=True, begin=True)
+            case Conversation() | RawText():
+                tokens = self._tokenise_text(request, text)
             case Infill() as gap:
                 tokens = encode_gap(self._tokenizer, gap, self._name)
             case RawTokens(tokens=given):
@@ -338,6 +369,11 @@ class PromptReader:
         if len(tokens) >= self._context:
             raise ContextExceeded(len(tokens), self._context, name_prompt_field(request.prompt))
         return tokens
+
+    def _tokenise_text(self, request: Generation, text: str) -> list[int]:
+        if isinstance(request.prompt, Conversation):
+            return self._choose_voice(request).encoder.tokenise(text)
+        return self._tokenizer.encode(text, special=True, begin=True)
 
 
 def _count_parts(conversation: Conversation) -> int:

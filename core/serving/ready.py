@@ -212,6 +212,7 @@ class ReadyModel:
             self.spec.context,
             (*left_out, *prompt.notes),
             prompt.mask,
+            outline=prompt.outline,
             shown=prompt.shown,
             ending=prompt.ending,
             loop_guard=self._defaults.answers.loop_guard,

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from core.cache.identity import digest_owner
+from core.cache.recall import Outline
 from core.contract.models import Tokenizer
 from core.contract.step import SequenceId, StepLogprob
 from core.decoding.detokenize import TextStream
@@ -38,14 +39,16 @@ class RequestJob(LoopJob):
         notes: tuple[str, ...] = (),
         mask: AnswerMask | None = None,
         *,
+        outline: Outline = Outline(),
         shown: Mapping[int, bytes] = MappingProxyType({}),
         ending: ThoughtEnding | None = None,
         loop_guard: int = 0,
     ) -> None:
-        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `shown` are
-        control tokens that stand in its text, as those bytes; `ending` tells how its thoughts can be ended. An answer
+        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `outline`
+        is that of its conversation; `shown` are control tokens that stand in its text, as those bytes; `ending` tells how its thoughts can be ended. An answer
         ends whose last `loop_guard` tokens are one cycle; zero lets it go on."""
         super().__init__(request)
+        self.outline = outline
         self.shown = shown
         self.ending = ending
         self.hurried = False

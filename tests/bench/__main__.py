@@ -106,6 +106,10 @@ def _setup(given: argparse.Namespace) -> decode.DecodeSetup:
     )
 
 
+def _bystanders(given: argparse.Namespace) -> bystanders.BystanderSetup:
+    return bystanders.BystanderSetup(given.model, given.threads, extra_buffers=not given.plain_buffers)
+
+
 def _draft(given: argparse.Namespace) -> Iterator[str]:
     tokens = 2 * given.tokens
     if given.model is None:
@@ -140,7 +144,7 @@ def _fit(given: argparse.Namespace) -> Iterator[str]:
 MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "startup": lambda given: [startup.run()],
     "selection": lambda given: [selection.run(max(5, given.rounds))],
-    "bystanders": lambda given: [asyncio.run(bystanders.run(given.model))],
+    "bystanders": lambda given: [asyncio.run(bystanders.run(_bystanders(given)))],
     "reading": lambda given: [asyncio.run(reading.run())],
     "overhead": lambda given: overhead.run(),
     "observing": lambda given: asyncio.run(observing.run()),

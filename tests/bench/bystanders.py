@@ -1,9 +1,10 @@
-"""What requests with very many tools, or with a schema of a megabyte, do to a stream beside them.
+"""What requests with very many tools, or with a schema or a grammar of a megabyte, do to a stream beside them.
 
-The server, the client of the stream and the client of the large requests are processes of their own; one thread
-computes the model. The model's template tells it of tools, so that all of them are rendered and tokenised, and its
-context takes a text of that many bytes, so that nothing is refused before. No context here takes a million tokens, and
-so the answer is that there are too many; without tools in the template there is an answer.
+The server, the client of the stream and the client of the large requests are processes of their own. What a short chat
+does to the stream is the measure: it takes its share of each pass, as the large requests do once they are read. The
+model's template tells it of tools, so that all of them are rendered and tokenised, and its context takes a text of that
+many bytes, so that nothing is refused before. No context here takes a million tokens, and so the answer is that there
+are too many; without tools in the template there is an answer.
 """
 
 from __future__ import annotations
@@ -25,15 +26,25 @@ from core.chat.chatml import CHATML, CHATML_WITH_TOOLS
 from tests.bench.report import table
 from tests.bench.served import ServedProcess, serve_tui
 from tests.bench.streaming import StreamFigures, stream_answers
+from tests.fakes.hostile import write_long_gbnf
 
 TOOLS: Final = 10_000
 SCHEMA_BYTES: Final = 1_000_000
+GRAMMAR_CHARACTERS: Final = 999_000
 CONTEXT: Final = 32_768
 SECONDS: Final = 4.0
 """That the stream is to take, about."""
 TRIED_TOKENS: Final = 200
 MOST_TOKENS: Final = 16_000
 SHOWN_CHARACTERS: Final = 90
+
+
+class BystanderSetup(Struct, frozen=True):
+    """The model that is served, the built-in one where none is named, and how it is computed."""
+
+    model: Path | None
+    threads: int
+    extra_buffers: bool
 
 
 class LargeRequest(Struct, frozen=True):
@@ -50,40 +61,45 @@ class AgainReport(Struct, frozen=True):
     slowest: float
 
 
-async def run(model: Path | None) -> str:
+async def run(setup: BystanderSetup) -> str:
     """The tables, in Markdown."""
     with tempfile.TemporaryDirectory() as folder:
         tables = [
-            await _measure(Path(folder), model, name, template)
+            await _measure(Path(folder), setup, name, template)
             for name, template in (("that tells of tools", CHATML_WITH_TOOLS), ("without tools", CHATML))
         ]
     return "\n".join(tables)
 
 
-async def _measure(home: Path, model: Path | None, name: str, template: str) -> str:
+async def _measure(home: Path, setup: BystanderSetup, name: str, template: str) -> str:
     source = home / "template.jinja"
     source.write_text(template)
-    words = ("--engine", "llamacpp", "--threads", "1", "--batch-threads", "1", "--no-extra-buffers")
+    words = ["--engine", "llamacpp", "--threads", str(setup.threads), "--batch-threads", str(setup.threads)]
+    words += () if setup.extra_buffers else ("--no-extra-buffers",)
     sizes = ("--ctx-size", str(CONTEXT), "--slots", "2", "--draft", "none")
     rows: list[tuple[object, ...]] = []
-    with serve_tui(home, str(model or "guide"), *words, *sizes, "--chat-template", str(source)) as served:
+    with serve_tui(home, str(setup.model or "guide"), *words, *sizes, "--chat-template", str(source)) as served:
         tried = await stream_answers(served.port, served.model, 1, TRIED_TOKENS)
         tokens = min(MOST_TOKENS, int(tried.rate * SECONDS))
         alone = await stream_answers(served.port, served.model, 1, tokens)
-        rows.append(("nobody", None, None, None, *_tell_stream(alone, alone), ""))
+        rows.append(("nobody", None, None, None, *_tell_stream(alone, alone, None), ""))
+        short: StreamFigures | None = None
         for what, request in _make_requests(served.model).items():
             seen, report = await _stream_beside(home, served, request, tokens)
+            short = short or seen
             told = f"{report.status}: {_shorten(report)}"
             size = len(json.dumps(request.body)) / 1e6
-            rows.append((what, size, report.answers, report.slowest, *_tell_stream(seen, alone), told))
+            rows.append((what, size, report.answers, report.slowest, *_tell_stream(seen, alone, short), told))
         resident = psutil.Process(served.pid).memory_info().rss / 1e6
         title = f"A stream of {tokens:,} tokens of {served.model} beside others, a template {name}; {resident:.0f} MB"
-    head = ("beside", "MB", "answers", "slowest, s", "tokens/s", "of alone", "pause p99, ms", "longest, ms", "told")
-    return table(title, head, rows)
+    stream = ("tokens/s", "of alone", "of beside a short chat", "pause p99, ms", "longest, ms")
+    return table(title, ("beside", "MB", "answers", "slowest, s", *stream, "told"), rows)
 
 
-def _tell_stream(seen: StreamFigures, alone: StreamFigures) -> tuple[float, ...]:
-    return seen.rate, seen.rate / alone.rate, 1e3 * seen.pause, 1e3 * seen.longest
+def _tell_stream(seen: StreamFigures, alone: StreamFigures, short: StreamFigures | None) -> tuple[float | None, ...]:
+    """`short` is beside a short chat."""
+    of_short = None if short is None else seen.rate / short.rate
+    return seen.rate, seen.rate / alone.rate, of_short, 1e3 * seen.pause, 1e3 * seen.longest
 
 
 def _shorten(report: AgainReport) -> str:
@@ -134,6 +150,7 @@ def _make_requests(model: str) -> Mapping[str, LargeRequest]:
         f"{TOOLS:,} tools, Messages": ("/v1/messages", {"tools": anthropic}),
         "a tool of 1 MB, chat": ("/v1/chat/completions", {"tools": [{"type": "function", "function": wide}]}),
         "an answer's schema of 1 MB, chat": ("/v1/chat/completions", {"response_format": form}),
+        "a GBNF grammar of 1 MB, chat": ("/v1/chat/completions", {"grammar": write_long_gbnf(GRAMMAR_CHARACTERS)}),
     }
     requests = {name: LargeRequest(path, {**asked, **more}) for name, (path, more) in made.items()}
     responses = {"model": model, "input": "Go.", "max_output_tokens": 1, "tools": flat}

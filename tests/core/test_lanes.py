@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
@@ -134,3 +136,41 @@ async def test_a_closed_lane_refuses_what_waits_and_what_comes() -> None:
     gate.open.set()
     assert await running == "runs"
     assert gate.began == ["runs"]
+
+
+def read_niceness() -> int:
+    """Of the thread that asks."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the priority of a thread")
+async def test_work_on_what_is_long_gives_way_to_models_from_its_beginning() -> None:
+    lanes = WorkLanes()
+    short, long = await lanes.reading.run(read_niceness), await lanes.long_reading.run(read_niceness)
+    assert (short, long > short or short == 19) == (read_niceness(), True)
+    lanes.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lowers threads from outside")
+async def test_work_that_takes_long_gives_way_and_the_next_work_has_a_thread_of_its_own() -> None:
+    lane, gate = WorkLane("reading", 1, 4, patience=0.01), Gate()
+    threads: list[int] = []
+
+    def work() -> int:
+        threads.append(threading.get_native_id())
+        return read_niceness() if gate.open.wait(20) else -1
+
+    slow = asyncio.create_task(lane.run(work))
+    while not threads:
+        await asyncio.sleep(0.001)
+    before = read_niceness()
+    while os.getpriority(os.PRIO_PROCESS, threads[0]) == before < 19:
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(lane.run(read_niceness))
+    await turns()
+    gate.open.set()
+    assert await slow > before or before == 19
+    assert await second == before
+    assert (lane.busy, lane.waiting) == (0, 0)
+    # Seats are counted as before: there is a thread for each work that comes.
+    assert await lane.run(read_niceness) == before

@@ -32,7 +32,7 @@ def make_hostile_forms() -> Mapping[str, AnswerForm]:
         "ambiguous grammar": LarkGrammar('start: s\ns: s s s | s s | "a" | "b" | ""\n'),
         "left and right recursion": LarkGrammar('start: e\ne: e "+" e | e "*" e | e e | /[a-z]+/ | "(" e ")"\n'),
         "1 MB Lark": LarkGrammar(_long_lark()),
-        "1 MB GBNF": GbnfGrammar(_long_gbnf()),
+        "1 MB GBNF": GbnfGrammar(write_long_gbnf()),
         "1 MB of one string": RegexPattern("a" * MEGABYTE),
     }
 
@@ -74,10 +74,11 @@ def _long_lark() -> str:
     return f'start: r0\n{"".join(rules)}r{number}: "end"\n'
 
 
-def _long_gbnf() -> str:
+def write_long_gbnf(characters: int = MEGABYTE) -> str:
+    """A grammar that is somewhat longer than that."""
     rules: list[str] = []
     size = number = 0
-    while size < MEGABYTE:
+    while size < characters:
         rules.append(f'r{number} ::= "word {number}" r{number + 1} | "other {number}"\n')
         size += len(rules[-1])
         number += 1

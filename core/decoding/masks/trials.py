@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from core.confined.process import ConfinedProcess, ProcessEnded, ProcessUnstarted
+from core.confined.process import CLOCK_FACTOR, ConfinedProcess, ProcessEnded, ProcessUnstarted
 from core.decoding.masks.wire import REPORT_BYTES, FormFits, FormReport, FormUnfit, TryForm
 from core.errors import Overloaded
 from core.requests import MaskForm
 
 FORM_SECONDS: Final = 3.0
-"""That a form may take; a large one takes a tenth of it."""
+"""Of the processor, that a form may take; a large one takes a tenth of it."""
 MOST_KEPT_FORMS: Final = 512
 """Forms of which the outcome is remembered."""
 MOST_KEPT_BYTES: Final = 32 << 20
@@ -84,7 +84,7 @@ class FormTrials:
     def _tried(self, form: MaskForm) -> tuple[FormReport, float | None]:
         try:
             process = self._process()
-            report = process.ask(TryForm(form), self._seconds)
+            report = process.ask(TryForm(form), self._seconds, CLOCK_FACTOR * self._seconds)
         except UnicodeEncodeError as error:
             # Nothing of it was sent.
             self._give_back(process)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -49,10 +47,6 @@ from core.requests import (
 ORDER_BYTES: Final = 1 << 25
 STACK_BYTES: Final = 4 << 20
 """Half of what threads of the workbench have: what does not fill it here will not fill theirs."""
-PROMPT_SECONDS: Final = 0.25
-"""For which trying a form has as much of the processor as any other process; most take a tenth of it."""
-SLOW_NICENESS: Final = 15
-"""After that."""
 MOST_WORDS_CHARACTERS: Final = 300
 """Characters of the library's own words that are passed on."""
 BY_KEYWORD: Final = (
@@ -77,22 +71,8 @@ TOO_LARGE: Final = (
 def main() -> None:
     threading.stack_size(STACK_BYTES)
     tokenizer = LLTokenizer("byte")
-    serve_orders(lambda data: _on_small_stack(tokenizer, data), ORDER_BYTES)
-
-
-def _on_small_stack(tokenizer: LLTokenizer, data: bytes) -> FormReport:
-    reports: list[FormReport] = []
-    thread = threading.Thread(target=lambda: reports.append(_tried(tokenizer, data)))
-    thread.start()
-    thread.join(PROMPT_SECONDS)
-    if thread.is_alive() and thread.native_id is not None and hasattr(os, "setpriority"):
-        # What takes long is to take nothing from the streams under way. Systems whose threads have no priority of their
-        # own do not know the thread.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread.native_id, SLOW_NICENESS)
-    thread.join()
-    # Without a report its thread has failed, for want of memory as a rule.
-    return reports[0] if reports else FormUnfit("it needs too much memory")
+    unable = FormUnfit("it needs too much memory")
+    serve_orders(lambda data: _tried(tokenizer, data), ORDER_BYTES, unable)
 
 
 def _tried(tokenizer: LLTokenizer, data: bytes) -> FormReport:

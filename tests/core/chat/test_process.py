@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -144,6 +146,41 @@ def test_a_stopped_process_is_ended_like_one_that_computes(running: Running) -> 
         process.close()
 
 
+def test_a_process_that_the_machine_gives_no_time_is_waited_for(running: Running) -> None:
+    process = TemplateProcess("{{ x }}", seconds=SECONDS, clock_factor=30)
+    try:
+        process.compile()
+        (child,) = map(psutil.Process, running())
+        child.suspend()
+        resuming = threading.Timer(1.3 * SECONDS, child.resume)
+        resuming.start()
+        assert process.render(Render({"x": "late"})) == Rendered("late")
+        resuming.join()
+    finally:
+        process.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the priority of a thread")
+def test_an_order_that_takes_long_gives_way_to_models(running: Running) -> None:
+    process = TemplateProcess("{% if x %}" + ENDLESS + "{% endif %}", seconds=60)
+    process.compile()
+    (child,) = map(psutil.Process, running())
+    before = os.getpriority(os.PRIO_PROCESS, child.pid)
+    rendering = threading.Thread(target=lambda: suppress_ended(process))
+    rendering.start()
+    while before < 19 and before == max(os.getpriority(os.PRIO_PROCESS, each.id) for each in child.threads()):
+        assert rendering.is_alive()
+        time.sleep(0.01)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == before
+    process.close()
+    rendering.join(20)
+
+
+def suppress_ended(process: TemplateProcess) -> None:
+    with suppress(ProcessEnded):
+        process.render(Render({"x": True}))
+
+
 def test_closing_ends_a_rendering_under_way_and_all_after_it() -> None:
     process = TemplateProcess("{% if x %}" + ENDLESS + "{% endif %}", seconds=60)
     process.compile()
@@ -178,7 +215,8 @@ def test_the_process_knows_no_secrets_and_has_no_files(
             (child,) = map(psutil.Process, running())
             assert "sesame" not in json.dumps(child.environ())
             assert not [each for each in child.open_files() if each.path.startswith(str(tmp_path))]
-            assert os.getsid(child.pid) != os.getsid(0)
+            assert os.getpgid(child.pid) != os.getpgid(0)
+            assert child.terminal() is None
         finally:
             process.close()
 

@@ -16,6 +16,7 @@ from core.serving import prompts
 from core.serving.host import Host
 from core.serving.loaded import LoadedModel
 from core.serving.stream import Stream
+from core.tasks.bounds import SHORT_BYTES
 from tests.fakes.support import GatedEcho, asks, said
 
 WRITTEN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>a\n"
@@ -96,6 +97,17 @@ async def test_a_template_that_hangs_holds_up_its_own_model_alone() -> None:
         with pytest.raises(TemplateFailed, match="takes longer"):
             await hanging
         assert await text_of(await behind) == "hello"
+
+
+async def test_a_long_conversation_that_hangs_holds_up_no_short_one() -> None:
+    long = Conversation((said("go"), said("x" * (SHORT_BYTES + 1))))
+    async with serving(HANGS + WRITTEN) as host:
+        hanging = asyncio.ensure_future(host.submit(asks("", prompt=long)))
+        assert await text_of(await host.submit(asks("hello"))) == "hello"
+        assert not hanging.done()
+        await host.stop()
+        with pytest.raises(ModelNotReady):
+            await hanging
 
 
 async def test_a_model_is_unloaded_while_its_template_hangs() -> None:
