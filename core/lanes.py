@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import Final, ParamSpec, TypeVar
 
 from core.errors import Busy, ModelNotReady
-from core.priority import PATIENCE_SECONDS, give_way, lower_thread
+from core.priority import PATIENCE_SECONDS, ThreadWork, give_way
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -37,13 +37,13 @@ class _LaneJob:
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._thread: int | None = None
+        self._work: ThreadWork | None = None
         self._over = False
         self._lowered = False
 
     def begin(self) -> None:
         """On its thread."""
-        self._thread = threading.get_native_id()
+        self._work = ThreadWork()
 
     def end(self) -> bool:
         """On its thread, which is to do nothing else where this is False: it has given way."""
@@ -51,12 +51,13 @@ class _LaneJob:
             self._over = True
             return not self._lowered
 
-    def lower(self) -> bool:
-        """Have its thread give way; False where that has not begun."""
+    def lower_late(self, patience: float) -> bool:
+        """Have its thread give way where it has taken so many seconds of the processor; whether there is nothing more
+        to do."""
         with self._changing:
-            if self._thread is not None and not self._over:
-                self._lowered = lower_thread(self._thread)
-            return self._thread is not None
+            if self._work is not None and not self._over:
+                self._lowered = self._work.lower_late(patience)
+            return self._over or self._lowered
 
 
 class WorkLane:
@@ -67,7 +68,8 @@ class WorkLane:
 
     def __init__(self, name: str, threads: int, room: int | None, *, patience: float | None = None) -> None:
         """`name` tells what is done here, to go on with "The server is busy ...". Work that has taken `patience`
-        seconds gives way to the models; from its beginning on where that is zero, never where it is None."""
+        seconds of the processor gives way to the models; from its beginning where that is zero, never where it is
+        None."""
         self.name = name
         self._patience = patience
         self._most = threads
@@ -100,8 +102,9 @@ class WorkLane:
         outcome: asyncio.Future[Result] = loop.create_future()
         call = partial(contextvars.copy_context().run, partial(work, *args, **kwargs))
         job = _LaneJob()
-        late = loop.call_later(self._patience, self._lower, loop, job) if self._patience else None
-        self._inbox.put(partial(self._do, loop, job, call, outcome, late))
+        if self._patience:
+            loop.call_later(self._patience, self._lower_late, loop, job, self._patience)
+        self._inbox.put(partial(self._do, loop, job, call, outcome))
         if self._started < self._busy:
             self._started += 1
             threading.Thread(target=self._work, name=f"lane {self.name}", daemon=True).start()
@@ -156,9 +159,9 @@ class WorkLane:
     def _over(self) -> ModelNotReady:
         return ModelNotReady("", "The workbench is being closed; start it again.")
 
-    def _lower(self, loop: asyncio.AbstractEventLoop, job: _LaneJob) -> None:
-        if not job.lower():
-            loop.call_later(PATIENCE_SECONDS, self._lower, loop, job)
+    def _lower_late(self, loop: asyncio.AbstractEventLoop, job: _LaneJob, patience: float) -> None:
+        if not job.lower_late(patience):
+            loop.call_later(patience, self._lower_late, loop, job, patience)
 
     # On a thread of the lane.
 
@@ -177,8 +180,8 @@ class WorkLane:
         job: _LaneJob,
         call: Callable[[], Result],
         outcome: asyncio.Future[Result],
-        late: asyncio.TimerHandle | None,
     ) -> bool:
+        """Whether the thread may do other work afterwards."""
         began = time.monotonic()
         job.begin()
         result: Result | None = None
@@ -192,8 +195,6 @@ class WorkLane:
         fresh = job.end()
 
         def tell() -> None:
-            if late is not None:
-                late.cancel()
             if not fresh:
                 self._started -= 1
             self._leave(lasted)

@@ -15,20 +15,21 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Final
 
 NICENESS: Final = 10
 """Beyond that of the process: beside a thread that decodes, a tenth of a processor."""
 PATIENCE_SECONDS: Final = 0.05
-"""For which work that is short as a rule has as much of the processor as any other."""
+"""Of the processor, which work that is short as a rule has like any other."""
 TURN_SECONDS: Final = 0.0005
 """That a thread may go on in Python when another one waits; Python's own are ten times as long."""
 _MOST_NICENESS: Final = 19
 _UTILITY_CLASS: Final = 0x11
 """QOS_CLASS_UTILITY of sys/qos.h: for work whose result nobody waits for at once."""
-_BELOW_NORMAL: Final = -1
-"""THREAD_PRIORITY_BELOW_NORMAL of Windows."""
+_BELOW_NORMAL_LEVEL: Final = -1
+"""THREAD_PRIORITY_BELOW_NORMAL_LEVEL of Windows."""
 
 
 def give_way() -> None:
@@ -40,18 +41,36 @@ def give_way() -> None:
     elif sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32")
         kernel.GetCurrentThread.restype = ctypes.c_void_p
-        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), _BELOW_NORMAL)
+        kernel.SetThreadPriority(ctypes.c_void_p(kernel.GetCurrentThread()), _BELOW_NORMAL_LEVEL)
     else:
-        lower_thread(threading.get_native_id())
+        _lower(threading.get_native_id())
 
 
-def lower_thread(native_id: int) -> bool:
-    """Have another thread of this process give way, from outside, which Linux alone allows; False where nothing came
-    of it, and the thread may be used for other work."""
-    if sys.platform != "linux":
-        return False
+class ThreadWork:
+    """What a thread does for one request, from now on. Made on that thread; others may have it give way."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_native_id()
+        self._clock: int | None = None
+        if sys.platform == "linux":
+            # It alone lets one lower another thread.
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._began = time.thread_time()
+
+    def lower_late(self, patience: float = PATIENCE_SECONDS) -> bool:
+        """Have the thread give way if the work has taken so many seconds of the processor; whether it has given way
+        now, and is to do nothing else afterwards. By the clock even the shortest work takes long where many compute.
+
+        The thread must not have ended.
+        """
+        if self._clock is None or time.clock_gettime(self._clock) - self._began < patience:
+            return False
+        return _lower(self._thread)
+
+
+def _lower(native_id: int) -> bool:
     with suppress(OSError):
-        # Of a thread, in spite of the name. One that has ended meanwhile is none to the system.
+        # Of a thread, in spite of the name.
         niceness = os.getpriority(os.PRIO_PROCESS, native_id)
         os.setpriority(os.PRIO_PROCESS, native_id, min(_MOST_NICENESS, niceness + NICENESS))
         return True

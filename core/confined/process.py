@@ -36,6 +36,8 @@ LAST_WORDS_BYTES: Final = 4096
 """Of what a process said before it died that are read."""
 KEPT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ", "LANG", "LC_ALL", "LC_TIME")
 """What the process has of this one's environment, where keys and tokens may stand."""
+TOLD: Final = {"MALLOC_ARENA_MAX": "1"}
+"""What is added to it: glibc would set much of the memory that it may have aside for each of its threads."""
 GARBAGE: Final = "answers with garbage"
 
 AnyReport = TypeVar("AnyReport")
@@ -63,7 +65,7 @@ class ConfinedProcess(Generic[AnyReport]):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={name: os.environ[name] for name in KEPT if name in os.environ},
+                env={name: os.environ[name] for name in KEPT if name in os.environ} | TOLD,
                 # A Ctrl-C in the terminal is for the workbench, which may let requests come to their end.
                 process_group=0,
             )

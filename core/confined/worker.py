@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from core.confined.wire import ProcessReady, receive_message, send_message
-from core.priority import PATIENCE_SECONDS, give_way, lower_thread
+from core.priority import PATIENCE_SECONDS, ThreadWork, give_way
 
 MEMORY_BYTES: Final = 1 << 30
 """Of address space, where the system bounds it."""
@@ -29,8 +29,6 @@ ALARM_SECONDS: Final = 20.0
 """Of the processor, after which the system ends the process over one order; the workbench has done it long before."""
 LONG_ORDER_BYTES: Final = 256 * 1024
 """Bytes of an order that gives way from its beginning."""
-FAULT_CODE: Final = 1
-"""Exit code of a process whose order could not be obeyed."""
 
 
 def serve_orders(obey: Callable[[bytes], Struct], order_bytes: int, unable: Struct | None = None) -> None:
@@ -51,7 +49,7 @@ def serve_orders(obey: Callable[[bytes], Struct], order_bytes: int, unable: Stru
             _set_alarm(ALARM_SECONDS)
             report = _obey_aside(obey, order) or unable
             if report is None:
-                sys.exit(FAULT_CODE)
+                sys.exit(1)
             send_message(out, report)
             _set_alarm(0)
 
@@ -59,17 +57,28 @@ def serve_orders(obey: Callable[[bytes], Struct], order_bytes: int, unable: Stru
 def _obey_aside(obey: Callable[[bytes], Struct], order: bytes) -> Struct | None:
     """None where the thread has failed. It is one for each order: a thread that has given way does so for good."""
     reports: list[Struct] = []
+    watched: list[ThreadWork] = []
+    done = threading.Event()
 
     def work() -> None:
-        if len(order) > LONG_ORDER_BYTES:
-            give_way()
-        reports.append(obey(order))
+        try:
+            if len(order) > LONG_ORDER_BYTES:
+                give_way()
+            else:
+                watched.append(ThreadWork())
+            reports.append(obey(order))
+        finally:
+            with ending:
+                watched.clear()
+            done.set()
 
+    ending = threading.Lock()
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(PATIENCE_SECONDS)
-    if thread.is_alive() and thread.native_id is not None and len(order) <= LONG_ORDER_BYTES:
-        lower_thread(thread.native_id)
+    while not done.wait(PATIENCE_SECONDS):
+        with ending:
+            if watched and watched[0].lower_late():
+                watched.clear()
     thread.join()
     return reports[0] if reports else None
 

@@ -16,7 +16,7 @@ from core.contract.models import Marks, TokenModel, Trims
 from core.contract.step import SequenceId
 from core.errors import EngineError
 from core.reuse import Reuse, Tier
-from core.serving.sequence import RequestJob, ServedChoice, cut_length
+from core.serving.sequence import ServedChoice, cut_length
 from core.telemetry.log import get_logger
 
 LEAST_TOKENS = 32

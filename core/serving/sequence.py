@@ -44,9 +44,9 @@ class RequestJob(LoopJob):
         ending: ThoughtEnding | None = None,
         loop_guard: int = 0,
     ) -> None:
-        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `outline`
-        is that of its conversation; `shown` are control tokens that stand in its text, as those bytes; `ending` tells how its thoughts can be ended. An answer
-        ends whose last `loop_guard` tokens are one cycle; zero lets it go on."""
+        """`notes` tell how the prompt came to be; `mask` holds the answer to the request's constraint; `outline` is
+        that of its conversation; `shown` are control tokens that stand in its text, as those bytes; `ending` tells how
+        its thoughts can be ended. An answer ends whose last `loop_guard` tokens are one cycle; zero lets it go on."""
         super().__init__(request)
         self.outline = outline
         self.shown = shown

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from core.priority import NICENESS, give_way, lower_thread
+from core.priority import NICENESS, ThreadWork, give_way
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the priority of a thread")
 
@@ -38,20 +39,40 @@ def test_a_thread_that_gives_way_leaves_all_others_as_they_are() -> None:
     assert read_niceness(threading.get_native_id()) == before
 
 
-def test_a_thread_that_works_is_lowered_from_outside_and_one_that_has_ended_is_not() -> None:
+def test_a_thread_is_lowered_from_outside_once_it_has_computed_for_long() -> None:
     before = read_niceness(threading.get_native_id())
-    begun, over = threading.Event(), threading.Event()
+    over = threading.Event()
+    made: list[tuple[ThreadWork, int]] = []
 
     def work() -> None:
-        begun.set()
+        made.append((ThreadWork(), threading.get_native_id()))
+        while not over.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not made or not made[0][0].lower_late(patience=0.01):
+        time.sleep(0.001)
+    assert read_niceness(made[0][1]) == min(19, before + NICENESS)
+    over.set()
+    thread.join(20)
+
+
+def test_a_thread_that_waits_keeps_its_priority_however_long_it_does() -> None:
+    before = read_niceness(threading.get_native_id())
+    over = threading.Event()
+    made: list[tuple[ThreadWork, int]] = []
+
+    def work() -> None:
+        made.append((ThreadWork(), threading.get_native_id()))
         assert over.wait(20)
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert begun.wait(20)
-    assert thread.native_id is not None
-    assert lower_thread(thread.native_id)
-    assert read_niceness(thread.native_id) == min(19, before + NICENESS)
+    while not made:
+        time.sleep(0.001)
+    time.sleep(0.1)
+    assert not made[0][0].lower_late(patience=0.05)
+    assert read_niceness(made[0][1]) == before
     over.set()
     thread.join(20)
-    assert not lower_thread(2**22 + 1)
