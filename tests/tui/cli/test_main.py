@@ -129,7 +129,7 @@ MISTAKES = [
     (["list", "--catlog"], "There is no option --catlog; did you mean --catalog?"),
     (["list", "everything"], "'everything' is one too many; write `tui list [models] [options]`."),
     (["pull", "a", "--concurrency", "three"], "'three' is no whole number"),
-    (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1000"),
+    (["bench", "guide", "--rounds", "0"], "--rounds is 1 to 1,000."),
     (["bench", "guide", "--json", "no-such-folder/rows.json"], "No file can be written at no-such-folder"),
     (["chats", "search", ""], "it is empty"),
     (["chats", "ls", "--last", "0"], "0 is too small; give 1 or more"),
