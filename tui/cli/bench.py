@@ -18,7 +18,7 @@ from core.workbench import Workbench
 from tui.cli import bench_table as benchtable
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_documents
+from tui.cli.output import check_target, write_documents
 from tui.cli.quality import run_quality
 from tui.cli.tool_health import run_tools
 from tui.screens.bench.run import NAMES, describe_setting
@@ -38,8 +38,7 @@ def run_bench(given: Arguments) -> int:
     }
     for named in filter(None, paths.values()):
         # Told now, and not when all is measured.
-        if named.is_dir() or not named.parent.is_dir():
-            raise UsageError(f"No file can be written at {named}; name a file in a folder that is there.")
+        check_target(named)
     if given.tools:
         return run_tools(given, paths)
     if given.quality:

@@ -23,7 +23,7 @@ from core.settings.schema import find_folders
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import DECLINED_STATUS, ask_deletion, write_json, write_text
+from tui.cli.output import DECLINED_STATUS, ask_deletion, check_target, write_json, write_text
 from tui.screens.chat.conversation import Exchange, summarize_exchange
 
 WRITE_SECONDS: Final = 30.0
@@ -75,6 +75,8 @@ def show_chat(given: Arguments) -> int:
 
 def export_chats(given: Arguments) -> int:
     """Write conversations to a file, or to stdout. Raises BenchtopError."""
+    if given.to is not None:
+        check_target(given.to)
     store = open_store(given)
     lines = [find_line(store, name) for name in given.names] or store.list_lines()
     named = str(given.to or "").lower().endswith((".md", ".markdown"))
@@ -86,7 +88,7 @@ def export_chats(given: Arguments) -> int:
     if given.to is None:
         write_text(text, end="")
         return 0
-    path = Path(given.to)
+    path: Path = given.to
     try:
         write_atomically(path, make_printable(text, lines=True).encode())
     except OSError as error:
@@ -98,7 +100,7 @@ def export_chats(given: Arguments) -> int:
 def import_chats(given: Arguments) -> int:
     """Take in the conversations of files; what is known already stays. Raises BenchtopError."""
     store = open_store(given)
-    trees = [tree for name in given.names for tree in read_document(Path(name))]
+    trees = [tree for path in given.names for tree in read_document(path)]
     store.take_in(trees)
     _settle(store)
     write_text(f"{fmt.format_plural(len(trees), 'conversation')} imported.")

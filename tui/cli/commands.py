@@ -93,7 +93,8 @@ def guess_command(command: Command, words: Sequence[str]) -> str:
     further = tuple(each.name for each in COMMANDS if each.name.startswith(command.name) and each is not command)
     length = len(command.name.split()) + 1
     for given in (words[: length + 1], words[:length]):
-        if given and not given[-1].startswith("-") and (near := find_nearest(" ".join(given), further)):
+        is_name = given and not any(word.startswith("-") for word in given)
+        if is_name and (near := find_nearest(" ".join(given), further)):
             return f" Did you mean `tui {near}`?"
     return ""
 

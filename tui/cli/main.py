@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from tui.cli.output import be_tolerant, write_error
 FAILED_STATUS = 1
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -27,15 +29,24 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     except BrokenPipeError:
-        # The reader of a pipe left, as in `tui doctor | head`. What is left to be flushed at exit must go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe left, as in `tui doctor | head`.
+        _drop_output()
         return FAILED_STATUS
     except Exception as error:  # noqa: BLE001 - the edge of the process, where it is logged
+        if isinstance(error, OSError) and error.errno in FULL:
+            _drop_output()
+            what = "The output" if error.filename is None else f"The file {error.filename}"
+            return _complain(f"{what} cannot be written: {error.strerror}; free some room.", FAILED_STATUS)
         if isinstance(error, PermissionError) and error.filename is not None:
             return _complain(
                 f"The file {error.filename} cannot be used: {error.strerror}; mend its permissions.", FAILED_STATUS
             )
         return _confess(error)
+
+
+def _drop_output() -> None:
+    """What is left to be flushed at exit must go somewhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: Sequence[str]) -> int:

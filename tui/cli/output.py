@@ -67,6 +67,12 @@ def write_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def check_target(path: Path) -> None:
+    """Before work is done for a file. Raises UsageError where it cannot be: folders are not made."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"No file can be written at {path}; name a file in a folder that is there.")
+
+
 def write_documents(paths: Mapping[ExportFormat, Path | None], export: Callable[[ExportFormat], str]) -> None:
     """A file for each form that has a path. Raises BenchtopError where one cannot be written."""
     for form, path in paths.items():

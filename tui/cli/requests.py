@@ -27,7 +27,7 @@ from core.sizes import format_size
 from tui import format as fmt
 from tui.cli.arguments import Arguments
 from tui.cli.console import Paper
-from tui.cli.output import write_json, write_text
+from tui.cli.output import check_target, write_json, write_text
 
 WIDE_COLUMNS = 110
 """Of a terminal that has room for ids and sizes."""
@@ -100,6 +100,8 @@ def compare_requests(given: Arguments) -> int:
 
 def export_requests(given: Arguments) -> int:
     """Print curl lines, or write a scenario. Raises BenchtopError."""
+    if given.scenario is not None:
+        check_target(given.scenario)
     settings, ring = open_ring(given)
     names = given.names or [str(line.place) for line in reversed(ring.list_lines())]
     exchanges = [ring.find(name)[1] for name in names]
@@ -112,7 +114,7 @@ def export_requests(given: Arguments) -> int:
             write_text(format_captured_curl(exchange, host, key_variable=key))
         return 0
     steps = make_scenario(exchanges)
-    path = Path(given.scenario)
+    path: Path = given.scenario
     try:
         write_atomically(path, write_scenario(steps))
     except OSError as error:

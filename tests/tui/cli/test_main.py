@@ -22,10 +22,11 @@ from api.curl import KEY_VARIABLE
 from core.engines.registry import EngineReport
 from tui.cli import doctor
 from tui.cli.arguments import Arguments
-from tui.cli.commands import COMMANDS, WORKBENCH, Command, build_parser
+from tui.cli.commands import COMMANDS, WORKBENCH, Command, build_parser, guess_command
 from tui.cli.doctor import mend_lines
 from tui.cli.main import USAGE_STATUS, main
 
+FULL_DISK = Path("/dev/full")
 PATIENCE = 60.0
 
 
@@ -137,6 +138,8 @@ MISTAKES = [
     (["replay", "7", "--speed", "2"], "--speed is for scenarios, and '7' is no file of one."),
     (["replay", "7", "--speed", "-1"], "--speed is 0 to 1,000,000."),
     (["launch", "claude", "no-such-model", "--port", "1", "--print"], "'no-such-model'"),
+    (["chats", "export", "--to", "no-such-folder/all.json"], "No file can be written at no-such-folder"),
+    (["requests", "export", "--scenario", "."], "No file can be written at ."),
     (["doctor", "--serve"], "There is no option --serve"),
     (["doctor", "guide"], "'guide' is one too many; write `tui doctor [options]`."),
     (["config", "imprt", "server.json"], "Did you mean `tui config import`?"),
@@ -211,6 +214,22 @@ def test_a_fault_of_ours_is_logged_and_told_without_a_traceback(
     assert "a bug" in said
     assert "Traceback" not in said
     assert "ZeroDivisionError" in (tmp_path / "state" / "benchtop.log").read_text()
+
+
+def test_a_word_that_is_right_gets_no_hint() -> None:
+    assert guess_command(next(each for each in COMMANDS if each.name == "config"), ["config", "-C", ""]) == ""
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="this system has no device that is always full")
+def test_an_output_that_takes_no_more_is_told_and_no_fault_of_ours(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tui.cli.main", "config", "path"]
+    environment = os.environ | {"BENCHTOP_HOME": str(tmp_path)}
+    with FULL_DISK.open("wb") as full:
+        done = subprocess.run(
+            command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "tui: The output cannot be written: No space left on device; free some room.\n"
 
 
 def test_a_file_that_the_user_may_not_use_is_named_and_no_fault_of_ours(
