@@ -43,7 +43,8 @@ class Replayed(Struct, frozen=True):
     def rate(self) -> float | None:
         """Tokens a second behind the first; None where the reply came in one piece."""
         first, seconds = self.exchange.first, self.exchange.seconds
-        if not self.tokens or self.tokens < 2 or first is None or seconds - first < 1e-3:
+        in_one_piece = self.exchange.reply_type.startswith("application/json")
+        if not self.tokens or self.tokens < 2 or in_one_piece or first is None or seconds - first < 1e-3:
             return None
         return (self.tokens - 1) / (seconds - first)
 
