@@ -17,7 +17,9 @@ def format_quality(row: QualityRow) -> tuple[str, ...]:
     known = (make_printable(row.model), row.kv_type, str(row.tokens))
     if not row.tokens:
         return (*known, "", "", "", "", make_printable(row.problem or ""))
-    perplexity = f"{row.perplexity:.3f} ± {row.perplexity_error:.3f}"
+    # Of a model that can make nothing of the text, decimals would tell nothing and take the room of other columns.
+    decimals = 3 if row.perplexity < 1000 else 0
+    perplexity = f"{row.perplexity:.{decimals}f} ± {row.perplexity_error:.{decimals}f}"
     if row.reference:
         return (*known, perplexity, "reference", "", "", make_printable(row.problem or ""))
     return (

@@ -32,9 +32,13 @@ def test_the_kv_types_of_a_model_stand_beside_the_best_of_them(
     assert second.startswith("guide,q8_0,")
 
 
-def test_a_name_stands_in_the_table_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    Paper(width=100).print(build_quality_table([QualityRow("gu[red]ide", "f16", 256, 9.0)]))
-    assert "gu[red]ide" in capsys.readouterr().out
+def test_a_table_fits_a_terminal_and_names_stand_in_it_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    row = QualityRow("gu[red]ide", "f16", 256, 40368.1, 12521.0, 0.0123, 0.0021, 0.456, 0.987)
+    figures = ("gu[red]ide", "40368 ± 12521", "0.0123 ± 0.0021", "98.7%")
+    for width, words in ((80, figures), (100, (*figures, "256", "0.456"))):
+        Paper(width=width).print(build_quality_table([row], width))
+        printed = capsys.readouterr().out
+        assert [word for word in words if word not in printed] == []
 
 
 @pytest.mark.parametrize(
