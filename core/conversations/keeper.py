@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from core.conversations.reading import AnswerPiece, encode_answer, encode_text, encode_turn
-from core.conversations.schema import AnswerRow, ConversationRow, GoneAnswers, PieceRow, Row, TurnRow
+from core.conversations.schema import AnswerRow, ConversationRow, GoneAnswers, PieceRow, Row, TurnRow, join_attached
 from core.conversations.tree import AnswerVersion, AnswerWriter, ConversationTree, Outcome
 from core.foreign_text import make_encodable
 
@@ -118,7 +118,9 @@ class ConversationKeeper:
         for turn in self.tree.turns.values():
             if turn.id not in self._turns:
                 self._turns.add(turn.id)
-                rows.append(TurnRow(turn.id, self.tree.id, make_encodable(turn.question), encode_turn(turn)))
+                attached = join_attached(turn.attachments)
+                question = make_encodable(turn.question)
+                rows.append(TurnRow(turn.id, self.tree.id, question, encode_turn(turn), attached))
             for answer in turn.answers:
                 rows += self._list_answer_news(turn.id, answer)
         here = {answer.id for turn in self.tree.turns.values() for answer in turn.answers}

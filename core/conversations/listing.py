@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from core.conversations.schema import PLACE_BITS
+from core.conversations.schema import PLACE_BITS, list_attached
 from core.conversations.words import Snippet, count_words, make_snippet, split_query
 
 RECENT_CONVERSATIONS: Final = 50
@@ -31,6 +31,10 @@ FIRST_SPAN_CONVERSATIONS: Final = 500
 SPAN_FACTOR: Final = 4
 MOST_SNIPPET_TEXTS: Final = 60
 """Of a conversation, the newest ones, that a snippet may come from."""
+MOST_SNIPPET_CHARACTERS: Final = 100_000
+"""Of a text that went with a question, in which a snippet is looked for."""
+FAR_DOWN: Final = "far down in a text that went with a question"
+"""In place of a snippet, where words are found behind those characters."""
 
 
 class ConversationLine(Struct, frozen=True):
@@ -52,7 +56,8 @@ class FoundConversation(Struct, frozen=True):
 
     line: ConversationLine
     snippet: Snippet
-    """Of the newest message that has most of them; empty where they stand in the title alone."""
+    """Of the newest message that has most of them, or of a text that went with one; empty where they stand in the title
+    alone."""
 
 
 def list_lines(database: sqlite3.Connection) -> list[ConversationLine]:
@@ -82,7 +87,7 @@ def search_words(query: str, most: int, database: sqlite3.Connection) -> list[Fo
             found += [(number, ConversationLine(*row)) for number, *row in rows]
         high, span = low, span * SPAN_FACTOR
     found.sort(key=lambda each: each[1].changed, reverse=True)
-    return [FoundConversation(line, _find_snippet(database, number, query)) for number, line in found]
+    return [FoundConversation(line, _find_snippet(database, number, line.title, query)) for number, line in found]
 
 
 def _find_numbers(database: sqlite3.Connection, words: Sequence[str], first: int, last: int) -> set[int]:
@@ -97,7 +102,7 @@ def _find_numbers(database: sqlite3.Connection, words: Sequence[str], first: int
     return numbers or set()
 
 
-def _find_snippet(database: sqlite3.Connection, number: int, query: str) -> Snippet:
+def _find_snippet(database: sqlite3.Connection, number: int, title: str, query: str) -> Snippet:
     best, most = Snippet(), 0
     for (text,) in database.execute(_TEXTS, (number, MOST_SNIPPET_TEXTS)):
         found = count_words(text, query)
@@ -105,4 +110,18 @@ def _find_snippet(database: sqlite3.Connection, number: int, query: str) -> Snip
             best, most = make_snippet(text, query), found
             if found == count_words(query, query):
                 break
-    return best
+    return best if most or count_words(title, query) else _find_attached(database, number, query)
+
+
+def _find_attached(database: sqlite3.Connection, number: int, query: str) -> Snippet:
+    """Of what went with the questions, the newest text that has one of the words, behind its name."""
+    found = Snippet()
+    for _, attachments in list_attached(number, database):
+        for each in attachments:
+            found = Snippet(FAR_DOWN)
+            text, name = each.text[:MOST_SNIPPET_CHARACTERS], f"{each.name}: " if each.name else ""
+            if count_words(text, query):
+                return make_snippet(text, query).behind(name)
+            if count_words(each.name, query):
+                return make_snippet(each.name, query)
+    return found

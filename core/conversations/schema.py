@@ -9,11 +9,15 @@ that a word's conversations are known without a look at any other table.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
+from core.conversations.attachments import Attachment
+from core.conversations.tree import ConversationTurn
 from core.conversations.words import separate_words
+from core.kept import decode_kept
 
 PLACE_BITS: Final = 20
 """Of a place, that tell the texts of one conversation apart; zero is its title."""
@@ -39,8 +43,15 @@ VERSIONS: Final = (
         "INSERT INTO revision VALUES (0)",
     ),
     ("CREATE TABLE drafts (process INTEGER PRIMARY KEY, written REAL NOT NULL, body TEXT NOT NULL)",),
+    (
+        # Where the words stand of what went with a turn; the texts are in its body.
+        "CREATE TABLE attached (place INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, turn TEXT NOT NULL)",
+        "CREATE INDEX attached_of_conversation ON attached (conversation, place)",
+    ),
 )
 """Of the file, the statements that each adds to the one before."""
+_ATTACHED: Final = """SELECT attached.place, body FROM attached JOIN turns ON turns.id = turn
+    WHERE attached.conversation = ? ORDER BY attached.place DESC"""
 
 
 class ConversationRow(Struct, frozen=True):
@@ -79,6 +90,8 @@ class TurnRow(Struct, frozen=True):
     conversation: str
     question: str
     body: str
+    attached: str = ""
+    """Names and texts of what went with it."""
 
     def write(self, database: sqlite3.Connection) -> None:
         """Nothing where it is there already: a question does not change."""
@@ -88,6 +101,21 @@ class TurnRow(Struct, frozen=True):
         place = _find_place(database, number)
         database.execute("INSERT INTO turns VALUES (?, ?, ?, ?, ?)", (self.id, number, place, self.question, self.body))
         _index_words(database, place, text=self.question)
+        if self.attached:
+            database.execute("INSERT INTO attached VALUES (?, ?, ?)", (place + 1, number, self.id))
+            _index_words(database, place + 1, text=self.attached)
+
+
+def join_attached(attachments: Iterable[Attachment]) -> str:
+    """Names and texts that went with a question, as they are indexed."""
+    return "\n".join(f"{each.name}\n{each.text}" for each in attachments)
+
+
+def list_attached(number: int, database: sqlite3.Connection) -> Iterator[tuple[int, tuple[Attachment, ...]]]:
+    """What went with the questions of a conversation, the newest first, and where its words stand."""
+    for place, body in database.execute(_ATTACHED, (number,)):
+        turn = decode_kept(body.encode(), ConversationTurn)
+        yield place, turn.attachments if turn is not None else ()
 
 
 class AnswerRow(Struct, frozen=True):
@@ -214,7 +242,10 @@ def _forget_texts(number: int, title: str, database: sqlite3.Connection) -> None
         UNION ALL SELECT place, text FROM answers WHERE conversation = ?1 AND indexed"""
     for place, text in database.execute(texts, (number,)).fetchall():
         _forget_words(database, place, text=text)
+    for place, attachments in [*list_attached(number, database)]:
+        _forget_words(database, place, text=join_attached(attachments))
     for delete in (
+        "DELETE FROM attached WHERE conversation = ?",
         "DELETE FROM pieces WHERE answer IN (SELECT id FROM answers WHERE conversation = ?)",
         "DELETE FROM answers WHERE conversation = ?",
         "DELETE FROM turns WHERE conversation = ?",
@@ -257,7 +288,8 @@ def _find_number(database: sqlite3.Connection, conversation: str) -> int | None:
 def _find_place(database: sqlite3.Connection, number: int) -> int:
     """The next one that is free."""
     most = """SELECT max(coalesce((SELECT max(place) FROM turns WHERE conversation = ?1), 0),
-        coalesce((SELECT max(place) FROM answers WHERE conversation = ?1), 0), ?1 << ?2)"""
+        coalesce((SELECT max(place) FROM answers WHERE conversation = ?1), 0),
+        coalesce((SELECT max(place) FROM attached WHERE conversation = ?1), 0), ?1 << ?2)"""
     return int(database.execute(most, (number, PLACE_BITS)).fetchone()[0]) + 1
 
 

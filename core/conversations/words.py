@@ -26,6 +26,10 @@ class Snippet(Struct, frozen=True):
     marks: tuple[tuple[int, int], ...] = ()
     """Where what was searched for stands in it: beginnings and ends."""
 
+    def behind(self, head: str) -> Snippet:
+        """The same behind other words."""
+        return Snippet(head + self.text, tuple((start + len(head), end + len(head)) for start, end in self.marks))
+
 
 def separate_words(text: str) -> str:
     """The text with blanks around signs that are words by themselves, as it is indexed."""

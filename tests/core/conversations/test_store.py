@@ -63,6 +63,7 @@ def integrity(store: ConversationStore) -> None:
         database.execute("INSERT INTO words (words) VALUES ('integrity-check')")
         indexed = {row[0] for row in database.execute("SELECT DISTINCT rowid FROM words ('a* OR q*')")}
         there = "SELECT place FROM turns UNION SELECT place FROM answers UNION SELECT number << 20 FROM conversations"
+        there += " UNION SELECT place FROM attached"
         assert indexed <= {row[0] for row in database.execute(there)}
 
 
@@ -525,3 +526,26 @@ def test_texts_that_went_with_a_question_are_kept(store: ConversationStore) -> N
     kept = store.read(keeper.tree.id)
     assert kept is not None
     assert kept.path()[0].turn.attachments == attached
+
+
+def test_words_of_texts_that_went_with_a_question_are_found_and_forgotten_with_it(store: ConversationStore) -> None:
+    keeper = store.begin(ConversationTree(make_id()))
+    attached = (
+        Attachment("def plough(field):\n    return field\n", "farm.py", 9),
+        Attachment("nul \0 and quokka\n" * 9000 + "wombat"),
+    )
+    keeper.tree.ask("why?", 1.0, attachments=attached)
+    keeper.keep()
+    add_turn(keeper, "another", 2.0)
+    converse(store, "of ploughs")
+    [by_text] = store.search("plough field")
+    assert by_text.snippet.text == "farm.py: def plough(field):     return field"
+    assert [by_text.snippet.text[start:end] for start, end in by_text.snippet.marks] == ["plough", "field", "field"]
+    assert found(store, "quokka") == found(store, "farm.py why") == ["why?"]
+    [far] = store.search("wombat")
+    assert far.snippet.text == "far down in a text that went with a question"
+    store.forget([keeper.tree.id])
+    assert found(store, "quokka") == []
+    integrity(store)
+    with sqlite3.connect(store.path) as database:
+        assert database.execute("SELECT count(*) FROM words ('quokka')").fetchone() == (0,)
