@@ -34,6 +34,7 @@ from core.models.fit.setup import choose_setup, find_kv_room
 from core.models.fit.speed import count_read_bytes, estimate_speed
 from core.models.fit.wish import EVERY_LAYERS, PlacementWish, check_wish, read_wish
 from core.models.formats.header import Header
+from core.models.formats.onnx import has_sentence_modules
 from core.models.formats.read import read_header
 from core.models.formats.registry import load_formats
 from core.models.hub.hub import Hub
@@ -274,6 +275,8 @@ class Store:
                 pooling = header.pooling if header is not None else _read_pooling(artifact)
             if pooling is not None:
                 return ModelKind.RERANKING if pooling is Pooling.RANK else ModelKind.EMBEDDING
+        if has_sentence_modules(artifact.path):
+            return ModelKind.EMBEDDING
         name = artifact.path.name.lower()
         return next((kind for word, kind in KIND_WORDS.items() if word in name), ModelKind.CHAT)
 

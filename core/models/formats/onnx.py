@@ -83,7 +83,7 @@ class OnnxRerankerFormat(OnnxFormat):
     task = does = Task.RERANK
 
     def is_folder(self, folder: Path) -> bool:
-        return super().is_folder(folder) and not _has_modules(folder) and _scores(_read_config(folder))
+        return super().is_folder(folder) and not has_sentence_modules(folder) and _scores(_read_config(folder))
 
 
 def read_graph_header(format_: Format, name: str, files: Files) -> Header:
@@ -113,10 +113,11 @@ def _embeds(folder: Path) -> bool:
     """Whether a folder holds an encoder: it has the files of sentence-transformers, or its configuration names one."""
     config = _read_config(folder)
     encodes = config.get("model_type") in ENCODERS and not any(each.endswith(HEADS) for each in _list_heads(config))
-    return _has_modules(folder) or encodes
+    return has_sentence_modules(folder) or encodes
 
 
-def _has_modules(folder: Path) -> bool:
+def has_sentence_modules(folder: Path) -> bool:
+    """Whether sentence-transformers wrote a folder: what is in it makes vectors, whatever its format."""
     return (folder / "modules.json").is_file() or (folder / "1_Pooling").is_dir()
 
 

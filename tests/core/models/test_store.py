@@ -201,6 +201,13 @@ def test_what_a_model_does_is_told_by_a_header_that_was_read_and_by_the_settings
     assert store.expect_kind(missing, Profile(pooling=Pooling.MEAN), header=header) is ModelKind.EMBEDDING
 
 
+def test_a_folder_of_sentence_transformers_makes_vectors_whatever_its_format(store: Store, tmp_path: Path) -> None:
+    folder = Artifact("minilm", "mlx", tmp_path, 1)
+    assert store.expect_kind(folder) is ModelKind.CHAT
+    (tmp_path / "modules.json").write_text("[]")
+    assert store.expect_kind(folder) is ModelKind.EMBEDDING
+
+
 def test_built_in_models_are_found_without_a_look_at_the_engines(tmp_path: Path) -> None:
     store = Store(Settings(), folders_in(tmp_path), Engines({"none": "no.such.module:Engine"}), LoadOptions())
     assert store.resolve(store.read_own("guide")) == GUIDE
