@@ -20,6 +20,9 @@ from tui.unbreakable import UnbreakableApp
 PATIENCE_SECONDS = 1.0
 """How long keys wait for the one before them: a widget that is stuck must not make all others deaf. All that wait are
 sent then, as none can know what became of that one."""
+PATIENCE_TICKS = 10
+"""Parts of that time: where the whole machine is slow, and not one widget stuck, each takes longer, so keys stay in
+turn."""
 
 ROUNDS = 3
 """How often a key is followed: it may make a field post a message, whose handler posts another that moves the focus."""
@@ -70,8 +73,7 @@ class KeysInTurn(UnbreakableApp):
             return
         event, screen, target = self._held.popleft(), self.screen, self.focused or self.screen
         self._number += 1
-        later = asyncio.get_running_loop().call_later
-        self._patience = later(PATIENCE_SECONDS, self.call_later, self._lose_patience, self._number)
+        self._wait(PATIENCE_TICKS, self._number)
         await self.send_key(event)
         self._follow(target, screen)
 
@@ -94,11 +96,22 @@ class KeysInTurn(UnbreakableApp):
         else:
             await self._go_on(passed.number)
 
+    def _wait(self, ticks: int, number: int) -> None:
+        """Let so many parts of the time pass. Between two of them the app comes to all messages that are there."""
+        seconds = PATIENCE_SECONDS / PATIENCE_TICKS
+        self._patience = asyncio.get_running_loop().call_later(seconds, self.call_later, self._tick, ticks - 1, number)
+
+    async def _tick(self, ticks: int, number: int) -> None:
+        if number == self._number and self._patience is not None:
+            if ticks:
+                self._wait(ticks, number)
+            else:
+                await self._lose_patience(number)
+
     async def _lose_patience(self, number: int) -> None:
-        if number == self._number:
-            waiting, self._held = self._held, deque()
-            for event in waiting:
-                await self.send_key(event)
+        waiting, self._held = self._held, deque()
+        for event in waiting:
+            await self.send_key(event)
         await self._go_on(number)
 
     async def _go_on(self, number: int) -> None:

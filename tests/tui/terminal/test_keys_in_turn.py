@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from textual.app import ComposeResult
 from textual.events import Key, Paste
+from textual.message import Message
 from textual.widgets import Input, Static
 
 from tests.tui.conftest import chat_of, notices, quiet, until
@@ -20,7 +22,7 @@ from tui.screens.chat.composer import Composer
 from tui.screens.models.rows import ListSection
 from tui.screens.models.screen import ModelsScreen
 from tui.screens.models.search import SearchField
-from tui.terminal.keys_in_turn import KeysInTurn
+from tui.terminal.keys_in_turn import PATIENCE_SECONDS, KeysInTurn
 
 
 def burst(app: KeysInTurn, *keys: str) -> None:
@@ -158,3 +160,37 @@ async def test_the_key_that_quits_waits_for_no_other() -> None:
         assert [event.key for event in app._held] == ["a", "b"]  # type: ignore[union-attr]
         app.query_one(Stuck).let_go.set()
         await pilot.pause()
+
+
+class Passing(Static):
+    """Takes long over a key, with all else, and has the focus go on in the end."""
+
+    can_focus = True
+
+    class Begun(Message):
+        pass
+
+    class Ended(Message):
+        pass
+
+    def on_key(self) -> None:
+        time.sleep(PATIENCE_SECONDS * 1.1)  # A machine that is slow as a whole
+        self.post_message(self.Begun())
+
+    def on_passing_begun(self) -> None:
+        self.post_message(self.Ended())
+
+    def on_passing_ended(self) -> None:
+        self.screen.query_one(Input).focus()
+
+
+async def test_keys_stay_in_turn_where_the_whole_app_is_slow() -> None:
+    class Slow(KeysInTurn):
+        def compose(self) -> ComposeResult:
+            yield Passing("x")
+            yield Input()
+
+    app = Slow()
+    async with app.run_test() as pilot:
+        burst(app, *"xabc")
+        await until(pilot, lambda: app.query_one(Input).value == "abc")
