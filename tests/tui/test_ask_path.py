@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import App
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from tests.tui.conftest import until
 from tui.dialogs.ask_path import AskPath, complete_path, describe_matches, list_matches
@@ -45,6 +45,21 @@ def test_the_home_folder_is_one_before_its_slash_is_typed(folder: str, monkeypat
 def test_many_names_are_told_in_a_line_and_none_drives_the_terminal() -> None:
     assert describe_matches([f"{number}/" for number in range(8)]) == "0/  1/  2/  3/  4/  5/  and 2 more"
     assert "\x1b" not in describe_matches(["\x1b[2J"])
+
+
+async def test_a_whole_path_that_is_typed_takes_the_place_of_the_folder_that_stood_there(folder: str) -> None:
+    app: App[None] = App()
+    async with app.run_test() as pilot:
+        dialog = AskPath("Add", "~/", lambda _: None, takes)
+        await app.push_screen(dialog)
+        field = dialog.query_one(Input)
+        await pilot.press(*"/a//~b")
+        assert field.value == "/a//~b"
+        field.value = ""
+        await pilot.press(*"~/~/c")
+        assert field.value == "~/c"
+        await pilot.press("ctrl+u", *"~/d")
+        assert field.value == "~/d"
 
 
 async def test_tab_completes_enter_hands_it_over_and_a_refusal_is_told(folder: str) -> None:

@@ -58,7 +58,11 @@ class AskPath(Ask):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         self.query_one(".problem", Static).update("")
-        self._look(event.value)
+        field, whole = event.input, drop_suggested(event.value, self._value)
+        if whole != event.value:
+            field.value, field.cursor_position = whole, len(whole)
+        else:
+            self._look(whole)
 
     @work(thread=True, exclusive=True, group="names")
     def _look(self, typed: str) -> None:
@@ -80,6 +84,12 @@ class AskPath(Ask):
         if completed != field.value:
             field.value = completed
             field.cursor_position = len(completed)
+
+
+def drop_suggested(typed: str, suggested: str) -> str:
+    """A whole path that was typed, or pasted, behind the folder that stood in the field."""
+    rest = typed.removeprefix(suggested)
+    return rest if suggested.endswith("/") and rest != typed and rest.startswith(("/", "~")) else typed
 
 
 def list_matches(typed: str, takes: Callable[[str], bool]) -> tuple[str, ...]:
