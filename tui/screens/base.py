@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from textual.app import ComposeResult
+from textual.binding import ActiveBinding
 from textual.containers import Vertical
-from textual.widgets import Footer
+from textual.events import Resize
 
 from core.errors import BenchtopError
 from core.settings.merge import Key
@@ -19,6 +21,7 @@ from tui.actions.screens import ActionScreen
 from tui.compositor import ThoroughCompositor
 from tui.glyphs import Glyphs
 from tui.session import Desk, LoadWish, find_model
+from tui.widgets.key_line import KeyLine
 from tui.widgets.log_tail import LogTail
 from tui.widgets.titlebar import TitleBar
 
@@ -49,6 +52,10 @@ class Shell(Protocol):
         ...
 
 
+LOW_LINES = 18
+"""Lines of a terminal below which a screen shows what it is for alone."""
+
+
 class WorkbenchScreen(ActionScreen):
     """A screen of the workbench. Subclasses compose `body` and draw from `show`."""
 
@@ -60,7 +67,7 @@ class WorkbenchScreen(ActionScreen):
         yield TitleBar(self.NAME)
         with Vertical(id="body"):
             yield from self.body()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     @abstractmethod
     def body(self) -> ComposeResult:
@@ -74,6 +81,18 @@ class WorkbenchScreen(ActionScreen):
     def desk(self) -> Desk:
         return self.bench.desk
 
+    def offers(self, action: str) -> bool:
+        """Whether the footer names a Textual action that can be had; the default names all."""
+        return True
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        bindings = super().active_bindings
+        for key, bound in bindings.items():
+            if bound.binding.show and not self.offers(bound.binding.action):
+                bindings[key] = bound._replace(binding=replace(bound.binding, show=False))
+        return bindings
+
     @property
     def writing(self) -> bool:
         """Whether something is under way here that the end of the app would cut off."""
@@ -81,6 +100,9 @@ class WorkbenchScreen(ActionScreen):
 
     def leave_off(self) -> None:
         """The app is about to end; what is under way here is brought to an end that can be kept."""
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < LOW_LINES, "-low")
 
     def on_screen_resume(self) -> None:
         self.bench.pulse()

@@ -121,6 +121,8 @@ ACTIONS = (
         "continue",
         ("alt+g",),
         "Have the model go on where its last answer was stopped, or met the limit of tokens.",
+        "go on",
+        "alt+g",
     ),
     Action(
         "chat.version.before",

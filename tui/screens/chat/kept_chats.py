@@ -81,11 +81,13 @@ class KeptChats(WorkbenchScreen):
     def keep(self) -> None:
         self.shelf.keep(self.chat)
 
-    def keep_draft(self) -> None:
-        """Have the file know what is written and not sent. Costs little where that is as before."""
+    def keep_draft(self, other: MessageDraft = MessageDraft()) -> None:
+        """Have the file know what is written and not sent, the `other` where that is nothing. Costs little where it is
+        as before."""
         if self._draft is None or (store := self.shelf.store) is None:
             return
         draft = self.query_one(MessageField).draft
+        draft = draft if draft.says_something else other
         if draft != self._draft:
             self._draft = draft
             store.keep_draft(draft)

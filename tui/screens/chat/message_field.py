@@ -84,6 +84,10 @@ class MessageField(Vertical):
         """What holds for the answer, in the line below the field."""
         self.composer.border_subtitle = make_drawable(words, lines=False)
 
+    def head(self, words: str) -> None:
+        """What the message is for, on the line above the field."""
+        self.composer.border_title = make_drawable(words, lines=False)
+
     async def clear(self) -> None:
         """Nothing is written, and nothing attached."""
         self.composer.clear()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
-from core.conversations.attachments import Attachment
+from core.conversations.attachments import Attachment, MessageDraft
 from core.conversations.presets import PresetShelf
 from core.conversations.settings import ChatSettings
 from core.conversations.store import ConversationsUnreadable
@@ -19,7 +19,7 @@ from core.conversations.votes import VoteBox
 from core.errors import BenchtopError
 from core.serving.ready import Traits
 from core.settings.schema import find_folders
-from core.snapshots import ModelSnapshot, ModelState, Snapshot
+from core.snapshots import ModelSnapshot, ModelState
 from tui import glyphs
 from tui.screens.base import WorkbenchScreen
 from tui.screens.chat.conversation import Chat
@@ -46,8 +46,6 @@ class ChatOptions(WorkbenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self._settings_drawn: tuple[object, ...] = ()
-        self._coming = ""
-        """What is told of a model that is being loaded beside the one in use."""
         self._counted_for = ""
         """The model whose tokens the chips tell."""
 
@@ -56,13 +54,9 @@ class ChatOptions(WorkbenchScreen):
         """Those of this chat."""
         return decode_settings(self.chat.tree.settings)
 
-    def follow_options(self, snapshot: Snapshot | None) -> None:
+    def follow_options(self) -> None:
         """Draw what has changed of settings and model; called with each snapshot."""
-        models = snapshot.models if snapshot is not None else ()
-        used = find_model(snapshot, self.desk.model)
-        coming = next((each for each in models if each.state is ModelState.LOADING and each is not used), None)
-        self._coming = f"{coming.name} is loading: {coming.detail or 'one moment'}" if coming is not None else ""
-        drawn = self.chat.tree.settings, self.desk.model, self.desk.ready, self.size.width, self._coming
+        drawn = self.chat.tree.settings, self.desk.model, self.desk.ready, self.size.width
         if drawn != self._settings_drawn:
             self._settings_drawn = drawn
             self._draw_settings()
@@ -76,7 +70,7 @@ class ChatOptions(WorkbenchScreen):
         field = self.query_one(MessageField)
         width = max(10, field.composer.size.width - 4)
         told = summarize_settings(self.settings, defaults, marks.dot, width, marks.cut)
-        field.tell(self._coming or told or f" {marks.dot} ".join(HINTS))
+        field.tell(told or f" {marks.dot} ".join(HINTS))
 
     @work(group="recall")
     async def recall_questions(self) -> None:
@@ -115,7 +109,7 @@ class ChatOptions(WorkbenchScreen):
         """They hold from the next question on."""
         self.chat.tree.settings = encode_settings(settings)
         self.keep()
-        self.follow_options(self.desk.snapshot())
+        self.follow_options()
 
     @abstractmethod
     def keep(self) -> None:
@@ -162,6 +156,20 @@ class ChatOptions(WorkbenchScreen):
                 remember=lambda asked: earlier.bring_to_end([asked]),
             )
         )
+
+    def keep_comparison(self) -> MessageDraft:
+        """Have the answers of a comparison that the end of the app cuts off in the conversation; what was written there
+        and not asked."""
+        from tui.screens.chat.compare.screen import CompareScreen
+
+        draft = MessageDraft()
+        for screen in self.app.screen_stack:
+            if isinstance(screen, CompareScreen):
+                left = screen.leave_off()
+                draft = left.draft
+                if left.answers:
+                    self.chat.take_answers(left.question, left.attachments, left.answers)
+        return draft
 
     async def count_tokens(self, text: str) -> int:
         """By the tokenizer of the model in use, which waits for it to be loaded."""

@@ -15,6 +15,8 @@ from tui.widgets.gauge import draw_bar
 from tui.widgets.plain import Plain
 
 BAR_CELLS: Final = 16
+NAME_CELLS: Final = 24
+"""Of a model that is being loaded: what is done to it matters more than the end of its name."""
 MEASURING: Final = "measuring"
 """What the steps of a trial run begin with."""
 BAR_TOKENS: Final = 64
@@ -65,24 +67,26 @@ def _draw_reading(row: RequestRow, marks: Glyphs) -> Content:
 
 
 class LoadLine(Plain):
-    """What is done to the model in use while it is loaded, and for how long that has gone on."""
+    """What is done to the model that is being loaded, and for how long that has gone on."""
 
     def __init__(self) -> None:
         super().__init__(id="loading")
         self.display = False
-        self._began: float | None = None
+        self._began: tuple[str, float] | None = None
+        """Which model, and when it was seen first."""
         self.skippable = False
         """Whether something is measured that one need not wait for."""
 
-    def show(self, model: ModelSnapshot | None, uptime: float) -> None:
-        """`uptime`: of the process, which is the clock of snapshots."""
+    def show(self, model: ModelSnapshot | None, uptime: float, *, may_skip: bool = True) -> None:
+        """`uptime`: of the process, which is the clock of snapshots. `may_skip`: escape has no other use now."""
         if model is None or model.state is not ModelState.LOADING:
             self._began, self.display, self.skippable = None, False, False
             return
-        if self._began is None:
-            self._began, self.display = uptime, True
-        passed = fmt.format_seconds(max(0.0, uptime - self._began))
-        dot = glyphs.find_glyphs(self).dot
-        self.skippable = model.detail.startswith(MEASURING)
-        hint = f" {dot} esc skips" if self.skippable else ""
-        self.update(f"{model.name}: {model.detail or 'loading'} {dot} {passed}{hint}")
+        if self._began is None or self._began[0] != model.name:
+            self._began, self.display = (model.name, uptime), True
+        marks = glyphs.find_glyphs(self)
+        passed = fmt.format_seconds(max(0.0, uptime - self._began[1]))
+        self.skippable = may_skip and model.detail.startswith(MEASURING)
+        hint = f" {marks.dot} esc skips" if self.skippable else ""
+        name = fmt.clip_text(model.name.rsplit("/", 1)[-1], NAME_CELLS, marks.cut)
+        self.update(f"{name}: {model.detail or 'loading'} {marks.dot} {passed}{hint}")

@@ -32,7 +32,7 @@ from tui.screens.chat.message_field import MessageField
 from tui.screens.chat.options import ChatOptions
 from tui.screens.chat.progress import LoadLine
 from tui.screens.chat.transcript import Earlier, TranscriptView
-from tui.screens.chat.turn_actions import TurnActions
+from tui.screens.chat.turn_actions import TurnActions, can_continue
 from tui.screens.chat.written_by import describe_writer
 from tui.session import find_model, list_talk_notes
 from tui.widgets.gauge import Gauge
@@ -141,21 +141,23 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         model = find_model(snapshot, self.desk.model)
         self._tell_of(model)
         self._greet(model)
-        self.follow_options(snapshot)
+        self.follow_options()
         self.keep()
         self.keep_draft()
         self.follow_conversations()
         served = model is not None and model.state is not ModelState.LOADING
         window = model.context if model is not None else None
-        self._tell_loading(model, snapshot.uptime)
+        self._tell_loading(model, snapshot)
         self._tell_progress(snapshot, model)
         if (served, window, self.chat.tokens) != (self._served, self._window, self._used):
             self._served, self._window = served, window
             self._draw_context()
 
-    def _tell_loading(self, model: ModelSnapshot | None, uptime: float) -> None:
+    def _tell_loading(self, model: ModelSnapshot | None, snapshot: Snapshot) -> None:
+        """Of the model in use, else of one that is to take its place. Escape stops an answer before it skips."""
         line = self.query_one(LoadLine)
-        line.show(model, uptime)
+        loading = (each for each in (model, *snapshot.models) if each and each.state is ModelState.LOADING)
+        line.show(next(loading, None), snapshot.uptime, may_skip=self._stream is None)
         if line.skippable is not self._skippable:
             self._skippable = line.skippable
             self.refresh_bindings()
@@ -301,6 +303,18 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
             return self._writing is None
         return True
 
+    def offers(self, action: str) -> bool:
+        """What there is nothing for yet says so when its key is pressed, and takes no room from what there is."""
+        exchanges = self.chat.exchanges
+        match action:
+            case "continue":
+                return bool(exchanges) and can_continue(exchanges[-1])
+            case "copy_answer":
+                return bool(self.chat.last_answer)
+            case "new" | "regenerate" | "export":
+                return bool(exchanges)
+        return True
+
     @property
     def writing(self) -> bool:
         """Whether an answer is being written."""
@@ -348,7 +362,8 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
     async def turn_to(self, chat: Chat) -> None:
         """Show another conversation; an answer that is being written ends, and is kept as far as it came."""
         await self.leave_edit()
-        self.leave_off()
+        self._put_down()
+        self.keep_draft()
         if self._stream is not None:
             self._stream.cancel()
         self.workers.cancel_group(self, "generate")
@@ -369,10 +384,15 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         return self._writing is None
 
     def leave_off(self) -> None:
+        draft = self.keep_comparison()
+        self._put_down()
+        self.keep_draft(draft)
+
+    def _put_down(self) -> None:
         if self._writing is not None and self._writing.outcome is Outcome.WRITING:
             self._writing.outcome = Outcome.STOPPED
+        self.keep()
         self.shelf.keep_all()
-        self.keep_draft()
 
     def go_back(self) -> None:
         self.query_one(Composer).focus()
@@ -398,6 +418,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
             return
         await self.query_one(TranscriptView).follow()
         self._draw_context()
+        self.refresh_bindings()
 
     def action_copy_answer(self) -> None:
         if answer := self.chat.last_answer:

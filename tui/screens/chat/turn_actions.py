@@ -60,13 +60,16 @@ class TurnActions(WorkbenchScreen):
             return
         self.instead_of = exchange
         self._transcript.mark_edited(exchange)
-        await self.query_one(MessageField).fill(exchange.question, exchange.attachments)
+        field = self.query_one(MessageField)
+        await field.fill(exchange.question, exchange.attachments)
+        field.head("in place of the question; escape leaves that as it is")
 
     def stop_editing(self) -> Exchange | None:
         """Nothing is edited any more; what was."""
         exchange, self.instead_of = self.instead_of, None
         if exchange is not None:
             self._transcript.mark_edited(None)
+            self.query_one(MessageField).head("")
         return exchange
 
     async def leave_edit(self) -> bool:
@@ -96,6 +99,7 @@ class TurnActions(WorkbenchScreen):
         await self._transcript.follow()
         turn = next((each for each in self.chat.exchanges if each.turn.parent == exchange.turn.parent), None)
         self._transcript.choose_exchange(turn)
+        self.refresh_bindings()
 
     async def action_continue(self) -> None:
         """The last answer goes on where it was stopped."""

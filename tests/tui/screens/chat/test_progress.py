@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from core.snapshots import ModelState, RequestRow, RequestState
-from tests.tui.conftest import quiet, shown, until
+from tests.tui.conftest import chat_of, finished, quiet, shown, until
 from tests.tui.still import GUIDE, StillWorkbench
 from tui.glyphs import ASCII, UNICODE
 from tui.screens.chat.progress import draw_progress
@@ -45,3 +45,22 @@ async def test_loading_says_what_it_measures_and_escape_skips_the_rest() -> None
         app.pulse()
         await pilot.pause()
         assert not app.screen.query_one("#loading").display
+
+
+async def test_a_model_that_is_to_take_the_place_of_the_one_in_use_is_told_of_and_an_answer_is_stopped_first() -> None:
+    coming = replace(GUIDE, name="qwen2.5-coder-0.5b-instruct", state=ModelState.LOADING, detail="measuring mnn")
+    still = StillWorkbench((GUIDE, coming), hold_stream=True)
+    app = quiet(still)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: still.asked)
+        app.pulse()
+        assert shown(app, "#loading") == "qwen2.5-coder-0.5b-inst…: measuring mnn · 0 ms"
+        await pilot.press("escape")
+        await until(pilot, lambda: finished(chat_of(app)))
+        assert not still.skipped
+        app.pulse()
+        assert shown(app, "#loading").endswith("esc skips")
+        await pilot.press("escape")
+        assert still.skipped

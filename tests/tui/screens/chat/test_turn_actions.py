@@ -38,8 +38,13 @@ async def test_an_edited_question_takes_the_place_of_the_old_one_which_is_kept()
         for number, question in enumerate(("one", "two", "three"), 1):
             await ask(pilot, screen, question, number)
         await pilot.press("alt+up", "alt+u")
-        assert screen.query_one(Composer).text == "two"
+        composer = screen.query_one(Composer)
+        assert (composer.text, composer.border_title) == (
+            "two",
+            "in place of the question; escape leaves that as it is",
+        )
         await pilot.press(*" more", "enter")
+        assert not composer.border_title
         await until(pilot, lambda: finished(screen, 2))
         assert questions(screen) == ["one", "two more"]
         await until(pilot, lambda: len(screen.query(Turn)) == 2)
@@ -96,6 +101,28 @@ async def test_a_stopped_answer_is_gone_on_with_where_it_ended() -> None:
         assert answer is not None
         await until(pilot, lambda: answer.settled)
         assert f"{begun} and the rest" in answer.text.document.extract(None, None)
+
+
+async def test_the_footer_names_what_there_is_something_for_and_always_the_help() -> None:
+    still = StillWorkbench(answer="first half, second half", hold_stream=True)
+    app = quiet(still)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = chat_of(app)
+
+        def footer() -> str:
+            return screen._compositor.render_strips()[-1].text
+
+        await until(pilot, lambda: "F5 help" in footer())
+        assert not {"again", "copy", "go on", "stop", "new"} & {*footer().split()}
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: screen.chat.exchanges and screen.chat.exchanges[0].pieces)
+        await pilot.press("escape")
+        await until(pilot, lambda: finished(screen) and "alt+g go on" in footer())
+        still.hold_stream, still.answer = False, " and the rest"
+        await pilot.press("alt+g")
+        await until(pilot, lambda: finished(screen) and screen.chat.exchanges[0].outcome is Outcome.DONE)
+        await until(pilot, lambda: "go on" not in footer())
+        assert "^n new alt+l chats ^r again ^o copy ^q quit F1-4 screens F5 help" in footer()
 
 
 async def test_an_answer_that_came_to_its_own_end_is_not_gone_on_with() -> None:

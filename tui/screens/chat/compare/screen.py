@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, final
 
+from msgspec import Struct
 from msgspec.structs import replace
 from textual import events, on, work
 from textual.app import ComposeResult
@@ -16,12 +17,11 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer
 
-from core.conversations.attachments import Attachment, join_message
+from core.conversations.attachments import Attachment, MessageDraft, join_message
 from core.conversations.differences import find_differences
 from core.conversations.presets import PresetShelf
-from core.conversations.tree import AnswerVersion
+from core.conversations.tree import AnswerVersion, Outcome
 from core.conversations.votes import MOST_CONTESTANTS, AnswerVote, VoteBox, count_votes
 from core.requests import Generation
 from core.snapshots import ModelState
@@ -31,6 +31,7 @@ from tui.screens.chat.compare.contest import (
     LETTERS,
     AnswerContest,
     Contestant,
+    ContestLane,
     ContestRunner,
     explain_no_room,
     start_contest,
@@ -42,6 +43,7 @@ from tui.screens.chat.message_field import CountTokens, MessageField
 from tui.screens.chat.model_picker import ModelChoice, ModelPicker
 from tui.screens.chat.settings_dialog import ChatSettingsDialog, ModelDefaults
 from tui.session import Desk
+from tui.widgets.key_line import KeyLine
 from tui.widgets.plain import Plain
 
 TICK_SECONDS: Final = 0.1
@@ -56,6 +58,16 @@ TakeAnswers = Callable[[str, tuple[Attachment, ...], list[AnswerVersion]], Await
 """The question, and its answers with the one that is gone on with last."""
 
 
+class Unfinished(Struct, frozen=True):
+    """What a comparison has that is not in the conversation."""
+
+    draft: MessageDraft
+    """What was written and not asked."""
+    question: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    answers: tuple[AnswerVersion, ...] = ()
+
+
 @final
 class CompareScreen(ModalScreen[None]):
     """Letters go to the question; what there is to do has keys with alt."""
@@ -67,7 +79,7 @@ class CompareScreen(ModalScreen[None]):
         Binding("alt+x", "drop", "drop"),
         Binding("alt+h", "blind", "hide names"),
         Binding("alt+o", "in_turn", "in turn"),
-        Binding("enter", "vote", "vote"),
+        Binding("enter", "vote", "vote", key_display="enter"),
         Binding("alt+n", "vote_for_none", "none"),
         Binding("alt+k", "take", "go on"),
     ]  # fmt: skip
@@ -113,7 +125,7 @@ class CompareScreen(ModalScreen[None]):
         yield Horizontal(id="lanes-row")
         yield Plain(id="compare-note")
         yield MessageField(self._count, Path.cwd())
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.set_interval(TICK_SECONDS, self._tick)
@@ -387,9 +399,23 @@ class CompareScreen(ModalScreen[None]):
         if not chosen.says_something:
             self.notify("That answer says nothing.", severity="warning")
             return
-        others = [lane.version for lane in contest.lanes if lane.version is not chosen and lane.version.says_something]
         self.dismiss()
-        self.app.call_later(self._take, contest.question, self._attachments, [*others, chosen])
+        self.app.call_later(self._take, contest.question, self._attachments, _put_last(chosen, contest))
+
+    def leave_off(self) -> Unfinished:
+        """The app is about to end: what nobody went on with yet, the answer that won last, or else that of the model in
+        use."""
+        contest, attachments = self.contest, self._attachments
+        draft = self.query_one(MessageField).draft
+        if contest is None:
+            return Unfinished(draft)
+        stop_contest(contest)
+        for lane in contest.lanes:
+            if not lane.ended:
+                lane.version.outcome = Outcome.STOPPED
+        lanes = contest.lanes
+        chosen = lanes[self._winner] if self._winner is not None else _find_lane(contest, self.contestants[0])
+        return Unfinished(draft, contest.question, attachments, tuple(_put_last(chosen.version, contest)))
 
     # Keys.
 
@@ -406,3 +432,13 @@ class CompareScreen(ModalScreen[None]):
         if not composer.has_focus:
             event.stop()
             composer.paste(event.text)
+
+
+def _put_last(chosen: AnswerVersion, contest: AnswerContest) -> list[AnswerVersion]:
+    """The answers that say something, in the order in which a conversation takes them."""
+    answers = [lane.version for lane in contest.lanes if lane.version.says_something]
+    return sorted(answers, key=lambda answer: answer is chosen)
+
+
+def _find_lane(contest: AnswerContest, contestant: Contestant) -> ContestLane:
+    return next((lane for lane in contest.lanes if lane.contestant == contestant), contest.lanes[0])

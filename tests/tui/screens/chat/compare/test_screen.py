@@ -13,6 +13,8 @@ from textual.pilot import Pilot
 from textual.selection import Selection
 from textual.widgets import Static
 
+from core.conversations.store import ConversationStore
+from core.conversations.tree import Outcome
 from core.conversations.votes import VoteBox
 from core.snapshots import PoolSnapshot
 from tests.tui.conftest import chat_of, finished, notices, quiet, shown, until
@@ -125,6 +127,27 @@ async def test_letters_go_to_the_question_and_escape_stops_before_it_closes() ->
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is not screen)
         assert chat_of(app).query_one(Composer).earlier.messages == ("go on", "x")
+
+
+async def test_quitting_keeps_the_answers_as_far_as_they_came_and_the_question_that_was_not_asked(home: Path) -> None:
+    still = StillWorkbench((GUIDE, OTHER), hold_stream=True)
+    still.conversations = ConversationStore(home)
+    app = quiet(still)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _compare(pilot, app, *"go on", "enter")
+        await until(pilot, lambda: len(still.asked) == 2 and all(_texts(app, ".lane-text")))
+        await pilot.press(*"next")
+        await app.leave()
+    [line] = still.conversations.list_lines()
+    tree = still.conversations.read(line.id)
+    assert tree is not None
+    [step] = tree.path()
+    assert step.turn.question == "go on"
+    assert [(each.writer.model, each.outcome) for each in step.turn.answers] == [
+        ("other", Outcome.STOPPED),
+        ("guide", Outcome.STOPPED),
+    ]
+    assert still.conversations.take_draft().text == "next"
 
 
 async def test_ctrl_c_copies_what_is_selected_and_closes_nothing() -> None:
