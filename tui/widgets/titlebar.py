@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
@@ -15,6 +16,10 @@ from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
 MODEL_CELLS = 26
+LEAST_MODEL_CELLS = 14
+TABS_CELLS = sum(len(name) + 4 for name in SCREENS)
+BRAND_COLUMNS = 72
+"""Columns of a terminal from which there is room for the name of the program."""
 _STYLES = {
     ModelState.READY: "$gauge-ok",
     ModelState.LOADING: "$gauge-warn",
@@ -52,6 +57,7 @@ class TitleBar(Horizontal):
         super().__init__()
         self._active = active
         self._shown: tuple[object, ...] = ()
+        self._room = MODEL_CELLS
 
     def compose(self) -> ComposeResult:
         yield Plain("benchtop", classes="brand")
@@ -60,6 +66,11 @@ class TitleBar(Horizontal):
         yield Plain(id="serving")
         yield Plain(id="model")
 
+    def on_resize(self, event: Resize) -> None:
+        """What the model does must be readable; whose terminal it is on is known."""
+        self.query_one(".brand").display = event.size.width >= BRAND_COLUMNS
+        self._room = min(MODEL_CELLS, max(LEAST_MODEL_CELLS, event.size.width - TABS_CELLS - 2))
+
     def show(
         self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool, *, unloaded: bool = False
     ) -> None:
@@ -67,7 +78,7 @@ class TitleBar(Horizontal):
         is on its way."""
         marks = glyphs.find_glyphs(self)
         state = ModelState.FAILED if failed else model.state if model is not None else None
-        wanted = (name, state, url, marks, unloaded)
+        wanted = (name, state, url, marks, unloaded, self._room)
         if wanted == self._shown:
             return
         self._shown = wanted
@@ -76,7 +87,7 @@ class TitleBar(Horizontal):
         down = state is not None and state.is_down
         mark = marks.running if state is ModelState.READY else marks.no if down else marks.idle
         label = Content.assemble(
-            fmt.clip_text(name.rsplit("/", 1)[-1], MODEL_CELLS - len(word) - 3, marks.cut),
+            fmt.clip_text(name.rsplit("/", 1)[-1], self._room - len(word) - 3, marks.cut),
             " ",
             (f"{mark} {word}", style),
         )

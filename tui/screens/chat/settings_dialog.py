@@ -69,6 +69,8 @@ class ChatSettingsDialog(ModalScreen[None]):
         ("ctrl+s", "apply", "Apply"),
         ("alt+p", "presets", "Presets"),
         ("alt+u", "unset", "Unset all"),
+        ("down", "app.focus_next", "Next"),
+        ("up", "app.focus_previous", "Before"),
     ]
     AUTO_FOCUS = "#set-system"
 

@@ -89,7 +89,12 @@ def list_changes(before: ServerSettings, after: ServerSettings) -> dict[Key, obj
 class AddressDialog(ModalScreen[None]):
     """Stays open until what is written will do."""
 
-    BINDINGS = [("escape", "dismiss", "Leave it"), ("ctrl+s", "accept(True)", "Write to the config")]
+    BINDINGS = [
+        ("escape", "dismiss", "Leave it"),
+        ("ctrl+s", "accept(True)", "Write to the config"),
+        ("down", "app.focus_next", "Next"),
+        ("up", "app.focus_previous", "Before"),
+    ]
 
     def __init__(
         self, server: ServerSettings, form: AddressForm, file: str, accept: Callable[[ServerChange], object]

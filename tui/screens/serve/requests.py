@@ -20,13 +20,13 @@ FIELDS: Final = (
     Field("id", 8),
     Field("model", 0),
     Field("state", 10),
-    Field("prompt", 6, right=True),
-    Field("cached", 6, right=True, rank=1),
+    Field("prompt", 6, right=True, rank=2),
+    Field("cached", 6, right=True, rank=4),
     Field("made", 5, right=True),
-    Field("guessed", 9, right=True, rank=2),
+    Field("guessed", 9, right=True, rank=5),
     Field("tok/s", 5, right=True),
-    Field("ETA", 7, right=True),
-    Field("elapsed", 7, right=True),
+    Field("ETA", 7, right=True, rank=3),
+    Field("elapsed", 7, right=True, rank=1),
 )
 LEAST_NAME_CELLS: Final = 10
 _STYLES: Final = {

@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from api.curl import KEY_VARIABLE
-from core.errors import BenchtopError
+from core.errors import BenchtopError, ServerError
 from core.settings.keys import can_others_read, has_keys
 from core.settings.merge import Key
 from core.sizes import format_size
@@ -187,12 +187,12 @@ class ServeScreen(WorkbenchScreen):
         self.query_one(f"#{name}", Gauge).show(part / whole if whole else 0.0, text)
 
     def _draw_board(self, snapshot: Snapshot) -> None:
-        requests = snapshot.requests
-        self.query_one(Board).show_requests(requests, self.desk.workbench.recent)
+        requests, board = snapshot.requests, self.query_one(Board)
+        board.show_requests(requests, self.desk.workbench.recent)
         set_subtitle(self.query_one("#requests"), self._tell_number(len(requests)))
         self._draw_note(snapshot)
         idle = self.query_one("#idle", Static)
-        idle.display = not requests
+        idle.display = not requests and not (board.rows and self.has_class("-low"))
         done = sum(model.queue.total_processed for model in snapshot.models)
         idle.update(
             Content.styled(f"No requests now; {fmt.format_plural(done, 'request')} served since the start.", "$quiet")
@@ -270,6 +270,8 @@ class ServeScreen(WorkbenchScreen):
         self._draw_server()
         try:
             await (self.desk.stop_server() if stop else self.desk.start_server())
+        except ServerError as error:
+            self.notify(f"{error} Here e changes the address.", severity="error", timeout=12)
         except BenchtopError as error:
             self.complain(error)
         finally:
