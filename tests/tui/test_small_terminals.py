@@ -7,6 +7,7 @@ from tests.tui.screens.models.on_models import models
 from tests.tui.still import StillWorkbench
 from tui.app import BenchtopApp
 from tui.screens.serve.requests import Board
+from tui.widgets.titlebar import measure_room
 
 SMALL = (60, 15)
 
@@ -22,6 +23,11 @@ async def test_the_list_of_models_stays_where_there_is_no_room_for_details() -> 
         await on.select("qwen3-4b")
         await on.press("enter")
         await until(on.pilot, lambda: on.details.display)
+
+
+def test_the_name_of_a_model_has_the_room_that_is_there() -> None:
+    assert [measure_room(columns, serving=False) for columns in (200, 120, 80, 60, 40)] == [44, 44, 29, 20, 14]
+    assert [measure_room(columns, serving=True) for columns in (120, 80, 60)] == [44, 16, 14]
 
 
 async def test_requests_and_the_state_of_the_model_can_be_seen_on_sixty_columns_and_fifteen_lines() -> None:

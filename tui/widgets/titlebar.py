@@ -15,9 +15,13 @@ from tui import glyphs
 from tui.actions.screens import SCREENS
 from tui.widgets.plain import Plain
 
-MODEL_CELLS = 26
-LEAST_MODEL_CELLS = 14
+LEAST_MODEL_CELLS, MOST_MODEL_CELLS = 14, 44
+"""Of a model with its state."""
 TABS_CELLS = sum(len(name) + 4 for name in SCREENS)
+BRAND_CELLS = 11
+SERVING_CELLS = 13
+BLANK_CELLS = 4
+"""Beside the model and the server."""
 BRAND_COLUMNS = 72
 """Columns of a terminal from which there is room for the name of the program."""
 _STYLES = {
@@ -57,7 +61,6 @@ class TitleBar(Horizontal):
         super().__init__()
         self._active = active
         self._shown: tuple[object, ...] = ()
-        self._room = MODEL_CELLS
 
     def compose(self) -> ComposeResult:
         yield Plain("benchtop", classes="brand")
@@ -69,7 +72,6 @@ class TitleBar(Horizontal):
     def on_resize(self, event: Resize) -> None:
         """What the model does must be readable; whose terminal it is on is known."""
         self.query_one(".brand").display = event.size.width >= BRAND_COLUMNS
-        self._room = min(MODEL_CELLS, max(LEAST_MODEL_CELLS, event.size.width - TABS_CELLS - 2))
 
     def show(
         self, name: str, model: ModelSnapshot | None, url: str | None, failed: bool, *, unloaded: bool = False
@@ -78,7 +80,8 @@ class TitleBar(Horizontal):
         is on its way."""
         marks = glyphs.find_glyphs(self)
         state = ModelState.FAILED if failed else model.state if model is not None else None
-        wanted = (name, state, url, marks, unloaded, self._room)
+        room = measure_room(self.app.size.width, serving=url is not None)
+        wanted = (name, state, url, marks, unloaded, room)
         if wanted == self._shown:
             return
         self._shown = wanted
@@ -87,7 +90,7 @@ class TitleBar(Horizontal):
         down = state is not None and state.is_down
         mark = marks.running if state is ModelState.READY else marks.no if down else marks.idle
         label = Content.assemble(
-            fmt.clip_text(name.rsplit("/", 1)[-1], self._room - len(word) - 3, marks.cut),
+            fmt.clip_text(name.rsplit("/", 1)[-1], room - len(word) - 3, marks.cut),
             " ",
             (f"{mark} {word}", style),
         )
@@ -95,3 +98,11 @@ class TitleBar(Horizontal):
         port = url.rsplit(":", 1)[-1].split("/")[0] if url else ""
         serving = Content.styled(f"serving :{port}", "$gauge-ok") if port else Content("")
         self.query_one("#serving", Static).update(serving)
+
+
+def measure_room(columns: int, *, serving: bool) -> int:
+    """Cells for the model and its state."""
+    left = columns - TABS_CELLS - BLANK_CELLS
+    left -= BRAND_CELLS if columns >= BRAND_COLUMNS else 0
+    left -= SERVING_CELLS if serving else 0
+    return min(MOST_MODEL_CELLS, max(LEAST_MODEL_CELLS, left))

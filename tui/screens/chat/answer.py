@@ -22,6 +22,7 @@ from tui.screens.chat.conversation import Exchange, summarize_exchange
 from tui.screens.chat.progress import draw_progress
 from tui.screens.chat.written_by import format_writer
 from tui.widgets.plain import Plain
+from tui.widgets.settled import SettledSize
 
 _HALF = re.compile("(?:\r|[0-9#*]\ufe0f|\U0001f3f4[\U000e0020-\U000e007f]*)$")
 """What may go on: a newline of two characters, a key cap, a flag."""
@@ -45,7 +46,7 @@ class Thought(Plain):
             self.parent.turn_thought()
 
 
-class AnswerView(Vertical):
+class AnswerView(SettledSize, Vertical):
     """Reads the exchange it was given; nobody tells it about single tokens."""
 
     BLANK = True

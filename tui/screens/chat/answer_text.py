@@ -13,11 +13,11 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
-from textual.widget import Widget
 
 from tui import glyphs
 from tui.screens.chat.answer_document import AnswerDocument
 from tui.screens.chat.drawn_line import COPY, CodeSource, DrawnLine, Look
+from tui.widgets.settled import SettledSize
 
 SCREENS_LAID_OUT: Final = 3
 """How much of a text that is there already is laid out at first, in heights of the terminal."""
@@ -25,7 +25,7 @@ SCREENS_LAID_OUT: Final = 3
 _BLANK: Final = DrawnLine(Content(""))
 
 
-class AnswerText(Widget):
+class AnswerText(SettledSize):
     """Draws an `AnswerDocument`."""
 
     class CodeChosen(Message):

@@ -16,6 +16,7 @@ from tui.screens.chat.answer import AnswerView
 from tui.screens.chat.conversation import Exchange
 from tui.screens.chat.writing.chips import describe_attachment
 from tui.widgets.plain import Plain
+from tui.widgets.settled import SettledSize
 
 WINDOW_EXCHANGES = 12
 """Exchanges kept mounted while the reader is at the newest one, at most."""
@@ -32,7 +33,7 @@ class Question(Plain):
         super().__init__(text, classes="question")
 
 
-class Turn(Vertical):
+class Turn(SettledSize, Vertical):
     """One exchange."""
 
     BLANK = True
@@ -88,7 +89,7 @@ class Earlier(Plain):
         self.post_message(self.Wanted())
 
 
-class TranscriptView(VerticalScroll):
+class TranscriptView(SettledSize, VerticalScroll):
     """Shows a list of exchanges that someone else owns."""
 
     BLANK = True

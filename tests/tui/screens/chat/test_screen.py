@@ -447,6 +447,27 @@ async def test_a_long_answer_has_no_more_widgets_than_a_short_one() -> None:
     assert counts[0] == counts[1]
 
 
+async def test_a_text_that_grows_has_the_screen_laid_out_once_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = quiet(StillWorkbench(answer="one"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"go", "enter")
+        await until(pilot, lambda: finished(screen))
+        answer = screen.query_one(TranscriptView).newest
+        assert answer is not None
+        await until(pilot, lambda: answer.settled)
+        laid_out: list[object] = []
+        reflow = screen._compositor.reflow
+        monkeypatch.setattr(screen._compositor, "reflow", lambda *given: laid_out.append(given) or reflow(*given))
+        for number in range(1, 30):
+            answer.text.take("more words\n\n")
+            await until(pilot, lambda number=number: answer.text.size.height >= 2 * number)  # type: ignore[misc]
+            await pilot.pause()
+        # Once more where the scrollbar comes.
+        assert len(laid_out) <= 31
+        assert screen.query_one(TranscriptView).following
+
+
 async def test_a_click_on_the_word_above_code_copies_that_code_alone() -> None:
     app = quiet()
     async with app.run_test(size=(80, 40)) as pilot:

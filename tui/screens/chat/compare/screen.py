@@ -75,13 +75,13 @@ class CompareScreen(ModalScreen[None]):
     BINDINGS = [
         Binding("escape", "stop", "close", key_display="esc"),
         Binding("ctrl+c", "copy_or_stop", show=False),
+        Binding("enter", "vote", "vote", key_display="enter"),
+        Binding("alt+n", "vote_for_none", "none"),
+        Binding("alt+k", "take", "go on"),
         Binding("alt+a", "add", "add"),
         Binding("alt+x", "drop", "drop"),
         Binding("alt+h", "blind", "hide names"),
         Binding("alt+o", "in_turn", "in turn"),
-        Binding("enter", "vote", "vote", key_display="enter"),
-        Binding("alt+n", "vote_for_none", "none"),
-        Binding("alt+k", "take", "go on"),
     ]  # fmt: skip
     AUTO_FOCUS = "#composer"
 
