@@ -6,11 +6,18 @@ place depends on that. A text that grows by a line several times a second would 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.geometry import Size
-from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.widget import Widget as _Base
+else:
+    # A widget inherits its style and whether it takes the focus from its first base that is one.
+    _Base = object
 
 
-class SettledSize(Widget):
+class SettledSize(_Base):
     """To be put before the class of a widget whose size nothing else is laid out by. Scrollbars that come and go still
     have it laid out."""
 

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
+from textual.widget import Widget
 
 from tui import glyphs
 from tui.screens.chat.answer_document import AnswerDocument
@@ -25,7 +26,7 @@ SCREENS_LAID_OUT: Final = 3
 _BLANK: Final = DrawnLine(Content(""))
 
 
-class AnswerText(SettledSize):
+class AnswerText(SettledSize, Widget):
     """Draws an `AnswerDocument`."""
 
     class CodeChosen(Message):
