@@ -56,6 +56,8 @@ class Note(Struct, frozen=True):
     """Models, by name."""
     requests: Mapping[str, int] = {}
     """How many each model had."""
+    outside: str = ""
+    """What outside of the process ended it, in a sentence; empty where nothing is known of such a thing."""
 
 
 class Witness(Protocol):
@@ -67,6 +69,10 @@ class Witness(Protocol):
 
     def asked(self, model: str) -> None: ...
 
+    def ending(self, why: str) -> None:
+        """Something outside is about to end the process."""
+        ...
+
 
 class NoWitness:
     """The witness of a server without a supervisor: it writes nothing."""
@@ -74,7 +80,7 @@ class NoWitness:
     def loading(self, model: str) -> None:
         pass
 
-    loaded = asked = loading
+    loaded = asked = ending = loading
 
 
 class ServerJournal:
@@ -89,6 +95,7 @@ class ServerJournal:
         self._lock = threading.Lock()
         self._loading: list[str] = []
         self._requests: Counter[str] = Counter()
+        self._outside = ""
 
     def loading(self, model: str) -> None:
         with self._changed():
@@ -103,6 +110,10 @@ class ServerJournal:
         with self._changed():
             self._requests[model] += 1
 
+    def ending(self, why: str) -> None:
+        with self._changed():
+            self._outside = why
+
     def settle(self, requests: Mapping[str, int]) -> None:
         """The requests that there are now."""
         if requests != self._requests:
@@ -115,7 +126,8 @@ class ServerJournal:
             yield
             if self._file is None:
                 return
-            note = Note(tuple(self._loading), {model: count for model, count in self._requests.items() if count})
+            running = {model: count for model, count in self._requests.items() if count}
+            note = Note(tuple(self._loading), running, self._outside)
             try:
                 self._file.seek(0)
                 self._file.write(msgspec.json.encode(note) + b"\n")

@@ -115,6 +115,10 @@ class UsageAccount:
         query = "SELECT key, SUM(prompt_tokens + completion_tokens) FROM usage WHERE day = ? GROUP BY key"
         return {str(name): int(tokens or 0) for name, tokens in self._kept.read(query, (day.isoformat(),))}
 
+    def flush(self, seconds: float) -> bool:
+        """Wait until what was added is written, for so long at most; whether it is."""
+        return self._kept.flush(seconds)
+
     def close(self) -> None:
         """Write what waits; nothing is added any more."""
         self._kept.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psutil
 
@@ -19,6 +19,7 @@ from core.devices.device import Device, DeviceKind
 from core.devices.listing import open_lister
 from core.engines.registry import Engines
 from core.lanes import WorkLanes
+from core.telemetry.last_moments import open_last_moments
 from core.models.downloads.manager import Downloads
 from core.models.store import Store
 from core.observing.meter import Meter
@@ -42,6 +43,10 @@ from core.usage import UsageAccount
 if TYPE_CHECKING:
     from core.observing.otlp.exporter import TelemetryExporter
     from core.settings.telemetry import TelemetrySettings
+
+
+FLUSH_SECONDS: Final = 0.5
+"""That each file may take to be written where the process is about to end."""
 
 
 def _build_exporter(settings: TelemetrySettings, find_served: Callable[[str], str | None]) -> TelemetryExporter | None:
@@ -104,6 +109,7 @@ class Workbench:
             announce,
             lambda name: store.resolve(store.read_own(settings.source(name))),
             store.records.correction,
+            store.learn_placed,
         )
         self._prefixes = open_prefixes(settings, self.folders)
         self._trials = FormTrials()
@@ -163,11 +169,23 @@ class Workbench:
         )
         """Engines, and how fast they are."""
         self._started = time.monotonic()
+        self._witness = witness
+        open_last_moments().add(self._keep_all)
 
     @property
     def downloads(self) -> Downloads:
         """What is fetched from the Hub, what waits and what was broken off."""
         return self.models.store.downloads
+
+    def _keep_all(self, why: str) -> None:
+        """Something outside ends the process: what has come to its end is kept."""
+        self._witness.ending(why)
+        if self.conversations is not None:
+            self.conversations.flush(FLUSH_SECONDS)
+        if self.usage is not None:
+            self.usage.account.flush(FLUSH_SECONDS)
+        if self.captures.is_on:
+            self.captures.flush(FLUSH_SECONDS)
 
     async def close(self) -> None:
         """Unload everything, and stop the downloads where they are. Nothing is loaded afterwards."""
@@ -182,6 +200,7 @@ class Workbench:
         await asyncio.to_thread(self._prefixes.close, self.settings.server.drain_timeout)
         await asyncio.to_thread(self.captures.close)
         self.logs.detach()
+        open_last_moments().remove(self._keep_all)
         self.lanes.close()
         self._trials.close()
         await asyncio.to_thread(self.models.store.close)

@@ -170,6 +170,10 @@ class CaptureRing:
             raise CapturesUnreadable(f"{self.path.name} is held by another process; try again.")
         return sum(removed)
 
+    def flush(self, seconds: float) -> bool:
+        """Wait until what was captured is written, for so long at most; whether it is."""
+        return self._file.flush(seconds)
+
     def close(self) -> None:
         """Write what waits."""
         self._file.close()

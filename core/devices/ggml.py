@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ PARTS: Final = ("ggml", "ggml-base", "llama")
 """The files that may have a function: on Windows a library does not tell those of the libraries it needs."""
 RPC_PART: Final = b"RPC"
 ADD_SERVER: Final = b"ggml_backend_rpc_add_server"
+AbortCallback = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+"""`ggml_abort_callback_t` of ggml.h."""
 
 
 class GgmlDevice(Struct, frozen=True):
@@ -58,16 +60,21 @@ class GgmlLibrary:
         self._describe = self._find("ggml_backend_dev_get_props", None, ctypes.c_void_p, ctypes.POINTER(_Properties))
         self._part = self._find("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
         self._name_part = self._find("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+        self._say = self._find("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+        self._aborting: Any = None
+        """What the library calls before it ends the process."""
         if not self._count():
             # Built with parts that are loaded when they are wanted.
             self._find("ggml_backend_load_all_from_path", None, ctypes.c_char_p)(os.fsencode(folder))
 
-    def list_accelerators(self) -> tuple[GgmlDevice, ...]:
+    def list_accelerators(self, lost: Collection[str] = ()) -> tuple[GgmlDevice, ...]:
         """What has memory that a model can lie in, beside the host, in the library's order; with what is free there
-        now."""
+        now. Devices of `lost` servers, `host:port`, are left out: to ask them would end the process."""
         servers: dict[str, int] = {}
         found = []
         for handle in self._handles():
+            if _read(self._say(handle)) in lost:
+                continue
             told = _Properties()
             self._describe(handle, ctypes.byref(told))
             if told.type not in (GPU_TYPE, INTEGRATED_TYPE):
@@ -112,6 +119,13 @@ class GgmlLibrary:
         if not (server := add(endpoint.encode())):
             raise LookupError(f"{endpoint} tells of no devices")
         self._find("ggml_backend_register", None, ctypes.c_void_p)(server)
+
+    def watch_aborts(self, told: Callable[[str], None]) -> None:
+        """Have `told` called with what the library says when it is about to end the process, which it does as soon as
+        that returns; it prints nothing by itself any more. On whatever thread. Raises AttributeError where the library
+        is too old to call anybody."""
+        self._aborting = AbortCallback(lambda text: told(_read(text)))
+        self._find("ggml_set_abort_callback", ctypes.c_void_p, AbortCallback)(self._aborting)
 
     def get_host_buffers(self) -> int:
         """The type of the host's plain buffers, a `ggml_backend_buffer_type_t`."""

@@ -17,6 +17,7 @@ from typing import Final
 
 import psutil
 import pytest
+from msgspec import Struct
 
 VARIABLE: Final = "BENCHTOP_TEST_RPC"
 START_SECONDS: Final = 20.0
@@ -30,14 +31,35 @@ def find_rpc_folder() -> Path:
     return folder
 
 
+class RpcServer(Struct):
+    """A server on loopback."""
+
+    process: subprocess.Popen[bytes]
+    endpoint: str
+    """`host:port`."""
+
+
 @contextmanager
 def run_rpc_server(folder: Path, *, room: int = 0, free: int = 0) -> Iterator[str]:
-    """A server on loopback for as long as the context is; `host:port`. `room`: bytes that its process may take in all,
-    libraries and threads counted, though it tells of as many as the machine has; `free`: so many beside those that it
-    has when it listens; zero for any number."""
+    """A server for as long as the context is; `host:port`. `room`: bytes that its process may take in all, libraries
+    and threads counted, though it tells of as many as the machine has; `free`: so many beside those that it has when it
+    listens; zero for any number."""
+    with run_rpc_process(folder) as server:
+        if free:
+            room = psutil.Process(server.process.pid).memory_info().vms + free
+        if room:
+            import resource  # Linux has it
+
+            resource.prlimit(server.process.pid, resource.RLIMIT_AS, (room, room))
+        yield server.endpoint
+
+
+@contextmanager
+def run_rpc_process(folder: Path, port: int | None = None) -> Iterator[RpcServer]:
+    """The same, with its process, on a port of one's own where one is given."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+        port = port or listener.getsockname()[1]
     server = subprocess.Popen(
         [folder / "ggml-rpc-server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
@@ -52,13 +74,7 @@ def run_rpc_server(folder: Path, *, room: int = 0, free: int = 0) -> Iterator[st
                 if there.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.02)
-        if free:
-            room = psutil.Process(server.pid).memory_info().vms + free
-        if room:
-            import resource  # Linux has it
-
-            resource.prlimit(server.pid, resource.RLIMIT_AS, (room, room))
-        yield f"127.0.0.1:{port}"
+        yield RpcServer(server, f"127.0.0.1:{port}")
     finally:
         server.kill()
         server.wait()

@@ -77,6 +77,8 @@ class Death(Struct, frozen=True):
         about += [f"{_listed(self.note.loading)} was being loaded"] if self.note.loading else []
         name = self.cause.rsplit(" ", 1)[-1]
         when = f" while {' and '.join(about)}" if about else ""
+        if self.note.outside:
+            return f"The server {self.cause}{when}: {make_printable(self.note.outside)}"
         said = f'; its last words: "{self.words}"' if self.words else ""
         return f"The server {self.cause}{when}{HINTS.get(name, '')}{said}."
 
@@ -92,8 +94,11 @@ class Blame:
     def add(self, death: Death) -> None:
         """A model that was being loaded is to blame at once; one that served, when it happens twice soon after a start.
 
-        SIGKILL comes from outside, so it tells nothing of a model that served.
+        SIGKILL comes from outside, so it tells nothing of a model that served; nor does what the server itself put down
+        to something outside.
         """
+        if death.note.outside:
+            return
         for model in death.note.loading:
             self._refuse(model, f"the server {death.cause} while it was being loaded")
         if death.note.loading:

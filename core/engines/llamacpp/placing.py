@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -12,10 +13,12 @@ import llama_cpp as native
 
 from core.contract.options import LoadOptions
 from core.contract.placement import HOST, Placement, SplitMode, TensorRule
+from core.devices.endpoints import format_endpoint
 from core.devices.ggml import GgmlDevice, GgmlLibrary
 from core.devices.library import find_library_folder
-from core.devices.servers import add_server
+from core.devices.servers import add_server, check_server, explain_loss, list_lost
 from core.errors import LoadFailed
+from core.telemetry.last_moments import open_last_moments
 from core.models.formats.layout import EXPERTS
 
 MODES: Final[Mapping[SplitMode, int]] = {
@@ -23,6 +26,8 @@ MODES: Final[Mapping[SplitMode, int]] = {
     SplitMode.LAYER: native.LLAMA_SPLIT_MODE_LAYER,
     SplitMode.ROW: native.LLAMA_SPLIT_MODE_ROW,
 }
+STANDARD_ERROR: Final = 2
+"""The descriptor, whatever Python calls so at the moment."""
 
 
 class _Override(ctypes.Structure):
@@ -39,18 +44,44 @@ class NativeDevices:
         folder = find_library_folder(os.environ)
         assert folder is not None
         self._library = GgmlLibrary(folder)
-        self._servers: set[str] = set()
+        self._servers: dict[str, None] = {}
+        """Those that the library knows, `host:port`; it never forgets one."""
 
     def list_reached(self, options: LoadOptions, model: str) -> tuple[GgmlDevice, ...]:
         """All of them, those of the options' servers too. Raises LoadFailed where a server does not answer."""
         for server in options.rpc or ():
-            if server not in self._servers:
-                try:
-                    add_server(self._library, server)
-                except LookupError as error:
-                    raise LoadFailed(model, str(error)) from error
-                self._servers.add(server)
-        return self._library.list_accelerators()
+            try:
+                self._reach(server)
+            except LookupError as error:
+                raise LoadFailed(model, str(error)) from error
+        return self._library.list_accelerators(list_lost(self._servers))
+
+    def _reach(self, named: str) -> None:
+        """Raises LookupError, whose words are a sentence."""
+        try:
+            server = format_endpoint(named)
+        except ValueError as error:
+            raise LookupError(str(error)) from error
+        if server in self._servers:
+            check_server(server)
+            return
+        if not self._servers:
+            with suppress(AttributeError):
+                self._library.watch_aborts(self._tell_end)
+        self._servers[server] = None
+        try:
+            add_server(self._library, server)
+        except LookupError:
+            del self._servers[server]
+            raise
+
+    def _tell_end(self, said: str) -> None:
+        """On the thread that ends the process when this returns."""
+        if "rpc" in said.lower():
+            open_last_moments().spend(explain_loss(self._servers))
+        else:
+            # As the library itself would have.
+            os.write(STANDARD_ERROR, f"{said}\n".encode())
 
     def find_buffers(self, rule: TensorRule, devices: Mapping[str, GgmlDevice]) -> int:
         """The type of buffers where the tensors of a rule are to lie."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,14 @@ import psutil
 import pytest
 from msgspec import Struct
 
+from core.capture.ring import CaptureRing
 from core.guide import WEIGHTS
+from core.settings.capture import CaptureSettings
+from core.settings.schema import Folders
 from core.supervision import Note, ServerJournal, read_note
+from core.usage import UsageAccount, UsageBy
 from tests.fakes.processes import PATIENCE_SECONDS, serve_command
+from tests.fakes.rpc import find_rpc_folder, run_rpc_process
 from tests.tui.cli.test_serve import QUICK, asked, environment
 from tui.cli.supervisor import MOST_SERVED_DEATHS, QUICK_SECONDS, Blame, Death
 
@@ -118,6 +124,45 @@ def test_a_file_that_is_cut_short_while_it_is_mapped_ends_the_server_and_not_the
         )
 
 
+def test_an_rpc_server_that_dies_in_the_middle_of_an_answer_is_named_and_what_ended_before_is_kept(
+    tmp_path: Path,
+) -> None:
+    library = find_rpc_folder()
+    with run_rpc_process(library) as server:
+        endpoint = server.endpoint
+        words = ("guide", "--rpc", endpoint, "--gpu-layers", "all", "--capture", "10")
+        with supervised(tmp_path, *words, LLAMA_CPP_LIB_PATH=str(library)) as under:
+            assert under.ask("guide").status_code == 200
+            endless = asked("guide", stream=True, max_tokens=1500, ignore_eos=True)
+            route = f"{under.url}/v1/chat/completions"
+            with httpx.stream("POST", route, json=endless, timeout=PATIENCE_SECONDS) as answer:
+                lines = answer.iter_lines()
+                assert next(lines).startswith("data: ")
+                server.process.kill()
+                with pytest.raises(httpx.HTTPError):
+                    list(lines)
+            assert under.health()["restarts"] == 1
+            told = str(under.health()["last_death"])
+            assert told.startswith("The server died of SIGABRT while 1 request ran on guide: ")
+            assert f"RPC server {endpoint}, which does not answer any more" in told
+            assert "see to it that `ggml-rpc-server -H ADDRESS -p" in told
+            # The log has it from the server itself, and from what brings it back.
+            assert under.log.read_text().count("see to it that `ggml-rpc-server") >= 2
+            (row,) = UsageAccount(tmp_path / "state").read(UsageBy.MODEL)
+            assert (row.model, row.requests) == ("guide", 1)
+            ring = CaptureRing(Folders(tmp_path, tmp_path, tmp_path / "state"), CaptureSettings())
+            assert len(ring.list_lines()) == 1
+            refused = under.ask("guide")
+            assert refused.status_code >= 500
+            assert f"The RPC server {endpoint} does not answer" in refused.text
+            with run_rpc_process(library, int(endpoint.rpartition(":")[2])):
+                end = time.monotonic() + PATIENCE_SECONDS
+                # Devices are looked for again after some seconds.
+                while under.ask("guide").status_code != 200:
+                    assert time.monotonic() < end
+                    time.sleep(0.5)
+
+
 def test_the_key_made_for_a_run_outlives_its_servers(tmp_path: Path) -> None:
     with supervised(tmp_path, "guide", "--host", "0.0.0.0") as under:
         assert under.process.stdout is not None
@@ -180,6 +225,17 @@ def test_a_death_is_told_with_what_ran_and_the_last_words() -> None:
     )
 
 
+def test_what_outside_ended_a_server_is_told_and_no_model_is_blamed_for_it() -> None:
+    death = Death("died of SIGABRT", Note(("b",), {"a": 1}, "An RPC server broke off."), "abort", 1.0)
+    assert death.sentence == (
+        "The server died of SIGABRT while 1 request ran on a and b was being loaded: An RPC server broke off."
+    )
+    blame = Blame()
+    for _ in range(MOST_SERVED_DEATHS):
+        blame.add(death)
+    assert not blame.refused
+
+
 def test_the_last_record_of_a_journal_is_whole_whatever_came_before(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     path.write_bytes(b"")
@@ -196,4 +252,5 @@ def test_the_last_record_of_a_journal_is_whole_whatever_came_before(tmp_path: Pa
     journal.loaded("b")
     journal.settle({})
     assert read_note(path) == Note()
-    assert json.loads(path.read_bytes().split(b"\n")[0]) == {"loading": [], "requests": {}}
+    journal.ending("It is over.")
+    assert json.loads(path.read_bytes().split(b"\n")[0]) == {"loading": [], "requests": {}, "outside": "It is over."}
