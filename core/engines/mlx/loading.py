@@ -20,6 +20,7 @@ from core.engines.mlx.library import caches as library
 from core.engines.mlx.library import list_weights, utils
 from core.engines.mlx.model import MlxModel
 from core.engines.mlx.trimming import TrimmingMlxModel
+from core.engines.undivided import explain_undivided
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.hardware import describe_machine, measure_available_memory
 from core.models.fit.sizing import choose_sizes, count_token_bytes
@@ -50,10 +51,14 @@ def load_model(artifact: Artifact, options: LoadOptions, progress: LoadProgress)
     """Raises ArtifactError for damaged files, LoadFailed for what MLX does not run, Cancelled."""
     if conflict := explain_single_type(options):
         raise LoadFailed(artifact.name, conflict)
+    if options.gpu_layers == 0:
+        # Of the thread that the model belongs to. Where a version of MLX has one device for all threads, other models
+        # of this process compute there too from now on.
+        mx.set_default_device(mx.cpu)
     folder = folders.read_folder(artifact)
     tokenizer = JsonTokenizer(artifact.name, folder.path / "tokenizer.json", begin=folder.begin, ends=folder.ends)
     network = _network(artifact, folder)
-    notes = _read_weights(artifact, network, progress)
+    notes = [*explain_undivided("MLX", options), *_read_weights(artifact, network, progress)]
     tried = _try(artifact, network)
     kv_type = _kv_type(artifact, tried, options.cache_type)
     spec = _describe(folder, network, tried, kv_type, options, notes)

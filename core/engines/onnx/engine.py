@@ -11,6 +11,7 @@ from core.contract.engine import Availability
 from core.contract.models import Embedder, ModelSpec, Reranker, TokenModel
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
+from core.engines.undivided import explain_undivided
 from core.errors import ArtifactError, Cancelled, EngineFailed, LoadFailed
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ PROVIDERS: Final = (
     CPU,
 )
 """In this order, as far as they are there."""
+NUMBERED: Final = frozenset({"TensorrtExecutionProvider", "CUDAExecutionProvider", "DmlExecutionProvider"})
+"""Those that take the number of a card."""
+LIMITED: Final = "CUDAExecutionProvider"
+"""The one that takes a limit of a card's memory."""
+Provider = tuple[str, dict[str, str]]
+"""Its name and its settings, as onnxruntime takes them."""
 DAMAGED: Final = frozenset({"InvalidProtobuf", "NoSuchFile", "InvalidGraph", "NoModel"})
 """onnxruntime's errors that speak of the file, not of what this build can do."""
 RESIDENT_SEQUENCES: Final = 8
@@ -62,7 +69,7 @@ class OnnxEngine:
         return check_packages(PACKAGE)
 
     def list_devices(self) -> Sequence[str]:
-        return [_shorten(provider) for provider in _choose_providers(LoadOptions())]
+        return [_shorten(provider) for provider, _ in _choose_providers(LoadOptions())]
 
     def safer(self, options: LoadOptions) -> LoadOptions | None:
         """First the graph as it is written, without fused and re-ordered kernels; then one thread."""
@@ -91,10 +98,10 @@ def _decoder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) -
 
     folder = ModelFolder(artifact)
     providers = _choose_providers(options)
-    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    variant, others = folder.variant(accelerated=providers[0][0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
     _go_on(artifact, progress, 0.1)
-    graph = Graph(artifact.name, _session(artifact, variant, options, providers))
+    graph = Graph(artifact.name, _session(artifact, variant, options, providers), options.main_gpu or 0)
     _go_on(artifact, progress, 0.9)
     try:
         batching = measure_batching(graph)
@@ -115,7 +122,7 @@ def _embedder(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
     folder = ModelFolder(artifact)
     recipe = read_recipe(folder, options.pooling)
     providers = _choose_providers(options)
-    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    variant, others = folder.variant(accelerated=providers[0][0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
     _go_on(artifact, progress, 0.1)
     graph = SentenceGraph(artifact.name, _session(artifact, variant, options, providers))
@@ -154,7 +161,7 @@ def _reranker(artifact: Artifact, options: LoadOptions, progress: LoadProgress) 
             artifact.name, f"{artifact.name} sorts texts into {labels} classes, and does not tell how well one answers."
         )
     providers = _choose_providers(options)
-    variant, others = folder.variant(accelerated=providers[0] != CPU)
+    variant, others = folder.variant(accelerated=providers[0][0] != CPU)
     tokenizer = JsonTokenizer(artifact.name, folder.tokenizer)
     _go_on(artifact, progress, 0.1)
     session = _session(artifact, variant, options, providers)
@@ -197,7 +204,7 @@ def _describe_encoder(
         weight_bytes=variant.size,
         kv_bytes_per_token=0,
         template=None,
-        notes=_about(variant, others, graph.providers),
+        notes=(*_about(variant, others, graph.providers), *explain_undivided("onnxruntime", options)),
     )
 
 
@@ -212,12 +219,25 @@ def _vectors(model: OnnxEmbedder, graph: SentenceGraph, recipe: Recipe) -> Itera
         yield "This graph gives a text another vector beside others than alone, so texts are computed one by one."
 
 
-def _choose_providers(options: LoadOptions) -> list[str]:
+def _choose_providers(options: LoadOptions) -> list[Provider]:
     """Those of this build, the best one first; the processor alone where accelerators are to be left idle."""
     import onnxruntime
 
     present = set(onnxruntime.get_available_providers())
-    return [CPU] if options.gpu_layers == 0 else [each for each in PROVIDERS if each in present]
+    chosen = [CPU] if options.gpu_layers == 0 else [each for each in PROVIDERS if each in present]
+    return [set_provider(each, options) for each in chosen]
+
+
+def set_provider(name: str, options: LoadOptions) -> Provider:
+    """A provider with the card that it is to use, and what it may take of that one's memory."""
+    settings: dict[str, str] = {}
+    if name in NUMBERED and options.main_gpu is not None:
+        settings["device_id"] = str(options.main_gpu)
+    limit = dict(options.device_memory).get(f"CUDA{options.main_gpu or 0}")
+    if name == LIMITED and limit is not None:
+        # By itself its arena doubles with each step, and would reach a limit long before the model needs it.
+        settings |= {"gpu_mem_limit": str(limit), "arena_extend_strategy": "kSameAsRequested"}
+    return name, settings
 
 
 def _shorten(provider: str) -> str:
@@ -230,7 +250,7 @@ def _go_on(artifact: Artifact, progress: LoadProgress, share: float) -> None:
 
 
 def _session(
-    artifact: Artifact, variant: Variant, options: LoadOptions, providers: list[str]
+    artifact: Artifact, variant: Variant, options: LoadOptions, providers: list[Provider]
 ) -> onnxruntime.InferenceSession:
     """With the providers named, or on the processor where those fail."""
     import onnxruntime
@@ -252,7 +272,7 @@ def _session(
                 "It may be damaged; download it again.",
             ) from error
         if len(providers) > 1:
-            return _session(artifact, variant, options, [CPU])
+            return _session(artifact, variant, options, [(CPU, {})])
         raise LoadFailed(artifact.name, f"onnxruntime will not run {artifact.name}: {explain_error(error)}.") from error
 
 
@@ -307,7 +327,7 @@ def _notes(
 ) -> tuple[str, ...]:
     from core.engines.onnx.batching import Batching
 
-    notes = [*_about(variant, others, graph.providers)]
+    notes = [*_about(variant, others, graph.providers), *explain_undivided("onnxruntime", options)]
     if batching in (Batching.EQUAL, Batching.NONE):
         what = "sequences of equal length" if batching is Batching.EQUAL else "no two sequences"
         notes.append(f"This graph computes {what} together, so many streams are slower than they could be.")

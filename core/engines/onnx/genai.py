@@ -16,6 +16,7 @@ from core.contract.models import ModelSpec, TokenModel
 from core.contract.options import KvType, LoadOptions, LoadProgress, ignore_progress
 from core.engines.installed import Package, check_packages
 from core.engines.onnx.folder import ModelFolder
+from core.engines.undivided import explain_undivided
 from core.errors import ArtifactError, Cancelled, LoadFailed
 from core.requests import Sampling
 
@@ -62,7 +63,7 @@ class GenaiEngine:
         tokenizer = JsonTokenizer(artifact.name, folder.tokenizer, begin=folder.begin, ends=folder.ends)
         _go_on(artifact, progress, 0.1)
         threads = _threads(options)
-        native = open_library(artifact.name, folder.root, threads)
+        native = open_library(artifact.name, folder.root, threads, choose_providers(folder, options), options.main_gpu)
         _go_on(artifact, progress, 0.9)
         model = GenaiModel(artifact.name, native, tokenizer, describe_model(folder, options, threads))
         _go_on(artifact, progress, 1.0)
@@ -124,6 +125,11 @@ class GenaiFolder(ModelFolder):
             raise LoadFailed(self.name, f"{self.name} has a part {found[0]!r}; only models of text alone run here.")
 
 
+def choose_providers(folder: GenaiFolder, options: LoadOptions) -> tuple[str, ...]:
+    """Those of the folder, or none but the processor where accelerators are to be left idle."""
+    return () if options.gpu_layers == 0 else folder.providers
+
+
 def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> ModelSpec:
     """Raises ArtifactError where the configuration lacks a number."""
     from core.hardware import measure_available_memory
@@ -160,7 +166,12 @@ def describe_model(folder: GenaiFolder, options: LoadOptions, threads: int) -> M
         bos=folder.special("bos"),
         eos=folder.special("eos"),
         sampling=folder.sampling,
-        notes=(f"Execution providers: {', '.join((*folder.providers, 'CPU'))}.", *notes, *sizes.notes),
+        notes=(
+            f"Execution providers: {', '.join((*choose_providers(folder, options), 'CPU'))}.",
+            *explain_undivided("onnxruntime-genai", options),
+            *notes,
+            *sizes.notes,
+        ),
     )
 
 

@@ -44,12 +44,17 @@ class _GenaiSequence(Struct):
     sampler: Sampler
 
 
-def open_library(name: str, folder: Path, threads: int) -> Native:
-    """The library's model. Raises LoadFailed."""
+def open_library(name: str, folder: Path, threads: int, providers: Sequence[str], card: int | None) -> Native:
+    """The library's model, on those of the folder's `providers` that are to be used. `card`: the number of the one that
+    they use. Raises LoadFailed."""
     try:
         library = import_module("onnxruntime_genai")
         config = library.Config(str(folder))
         config.overlay(build_overlay(threads))
+        if not providers:
+            config.clear_providers()
+        for provider in providers if card is not None else ():
+            config.set_provider_option(provider, "device_id", str(card))
         return library.Model(config)
     except (RuntimeError, ValueError, ImportError) as error:
         raise LoadFailed(name, f"onnxruntime-genai will not run {name}: {_sentence(error)}.") from error

@@ -52,10 +52,12 @@ def explain_error(error: Exception) -> str:
 class Graph:
     """A loaded graph that takes and gives its KV cache. Raises LoadFailed for one of another kind."""
 
-    def __init__(self, name: str, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, name: str, session: onnxruntime.InferenceSession, card: int = 0) -> None:
+        """`card`: the number of the one that its provider uses, where that is one of several."""
         self._session = session
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.device = next((DEVICES[each] for each in self.providers[:1] if each in DEVICES), "cpu")
+        self._card = 0 if self.device == "cpu" else card
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = FATAL_LEVEL
         # The bindings look this up before each run, and pay for an exception where it is not there.
@@ -105,14 +107,14 @@ class Graph:
             binding.bind_ortvalue_input(name, value)
         binding.bind_output("logits", "cpu")
         for name in self.presents:
-            binding.bind_output(name, self.device)
+            binding.bind_output(name, self.device, self._card)
         self._run(binding)
         logits, *presents = binding.get_outputs()
         return logits.numpy(), presents
 
     def value(self, array: Floats) -> OrtValue:
         """On the graph's device. On the processor the value is the array's own memory."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+        return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, self._card)
 
     def empty(self, batch: int) -> list[OrtValue]:
         """A past of no tokens."""

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.engine import Available, Unavailable
@@ -122,6 +124,20 @@ def test_a_model_of_several_parts_is_refused(folder: Path) -> None:
     edit(folder, "model", vision={})
     with pytest.raises(LoadFailed, match="vision"):
         GenaiFolder(artifact(folder)).refuse_foreign()
+
+
+@needs_library
+def test_accelerators_that_a_folder_names_are_left_idle_where_no_layer_may_lie_there(folder: Path) -> None:
+    decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
+    session = decoder.get("session_options", {}) | {"provider_options": [{"cuda": {}}]}
+    edit(folder, "model", decoder=decoder | {"session_options": session})
+    idle = GenaiEngine().load(artifact(folder), replace(OPTIONS, gpu_layers=0))
+    assert "Execution providers: CPU." in idle.spec.notes
+    idle.shutdown()
+    library = import_module("onnxruntime_genai")
+    if not library.is_cuda_available():
+        with pytest.raises(LoadFailed, match="onnxruntime-genai will not run guide"):
+            GenaiEngine().load(artifact(folder), OPTIONS)
 
 
 @needs_library
