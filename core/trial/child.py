@@ -37,6 +37,7 @@ from core.requests import RawText, ResolvedGeneration, Sampling, Transcription
 from core.trial.child_process import take_request
 from core.trial.copying import CopyRate, count_room, measure_copying
 from core.trial.rehearsal import make_noise, rehearse_model
+from core.trial.weighing import import_beforehand
 
 MOMENT_SECONDS = 5.0
 """Seconds that may be spent on finding out what a model takes."""
@@ -181,15 +182,13 @@ def _try(
     """Returns the prompt behind which it was timed, and with how many threads, as `TrialRequest.deepened` has it."""
     weighed = request.weighed and variant == 0 and isinstance(engine, Measurable)
     context = max(request.context, options.step_tokens + WARM_UP_TOKENS) if weighed else request.context
-    if isinstance(engine, Measurable):
-        for library in engine.libraries:
-            import_module(library)
+    import_beforehand(engine, request.artifact)
     before = measure_resident()
     began = time.monotonic()
     model = engine.load(request.artifact, replace(options, ctx_size=context, slots=1))
     tell(VariantLoaded(variant, time.monotonic() - began))
     if request.rehearsed and variant == 0:
-        rehearse_model(model)
+        before += rehearse_model(model)
     prefill, fastest, deepened = 0.0, (0.0, 0), request.deepened
     enough = end - request.seconds * (1 - SHALLOW_SHARE if request.deep else 0)
     with _run_bystander():

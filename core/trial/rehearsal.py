@@ -29,6 +29,7 @@ from core.contract.models import (
 )
 from core.contract.step import SequenceId, Work
 from core.errors import BenchtopError, LogitsBroken
+from core.hardware import measure_resident
 from core.requests import (
     Conversation,
     Message,
@@ -61,8 +62,9 @@ class UnfitModel(Exception):
     """The model would do harm in a server; the sentence says why."""
 
 
-def rehearse_model(model: Model) -> None:
-    """Do once what serving will do. What a model declines in good order is its right.
+def rehearse_model(model: Model) -> int:
+    """Do once what serving will do. What a model declines in good order is its right. Returns the bytes that the
+    process grew by for the words of the vocabulary and the chat template, which are no part of a load.
 
     Raises UnfitModel, and whatever else the model raises that is no BenchtopError; ends the process where serving it
     would.
@@ -77,17 +79,18 @@ def rehearse_model(model: Model) -> None:
         case StreamModel():
             _converse(model)
         case TokenModel():
-            _serve(model)
+            return _serve(model)
         case _:
             assert_never(model)
+    return 0
 
 
-def _serve(model: TokenModel) -> None:
-    tokenizer = model.tokenizer
+def _serve(model: TokenModel) -> int:
+    tokenizer, before = model.tokenizer, measure_resident()
     _read(tokenizer)
     prompts = [_check_tokens(tokens, tokenizer.size)[:MOST_TOKENS] for tokens in _tokenise_texts(tokenizer)]
     prompts.append(_conversation(model))
-    prompts = [prompt for prompt in prompts if prompt]
+    prompts, grown = [prompt for prompt in prompts if prompt], measure_resident() - before
     for prompt in prompts[-2:]:
         try:
             _decode(model, prompt)
@@ -96,6 +99,7 @@ def _serve(model: TokenModel) -> None:
         except BenchtopError:
             # Declined in good order.
             continue
+    return max(0, grown)
 
 
 def _read(tokenizer: Tokenizer) -> None:

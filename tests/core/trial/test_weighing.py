@@ -1,0 +1,17 @@
+"""What a load takes, as a process that does nothing else sees it."""
+
+from core.contract.options import LoadOptions
+from core.contract.placement import HOST
+from core.engines.llamacpp.engine import LlamaCppEngine
+from core.models.resolve import resolve_own
+from core.trial.weighing import weigh_load
+
+GUIDE = resolve_own("guide")
+
+
+def test_a_context_that_is_no_larger_than_a_batch_is_weighed() -> None:
+    options = LoadOptions(ctx_size=256, slots=1, batch=512, threads=1, batch_threads=1)
+    model, (host,) = weigh_load(LlamaCppEngine(), GUIDE, options)
+    assert host.device == HOST
+    assert host.bytes > model.spec.weight_bytes
+    model.shutdown()
