@@ -2,11 +2,10 @@
 
 Without a name: startup, selection, overhead, decode, own, draft, fit, filter and prefixes. All others by their names
 alone. On real weights, `--model`: `embeddings`, `steady`, `masks`, `hostile`, `reproducible`, `kv`, `storing`, `warm`
-and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window; `fit`
-with a model says what each device takes of it, and `placed` what its process was seen to take there, with
-BENCHTOP_TEST_RPC as tests/fakes/rpc.py has it; `cards` is a model on an accelerator with less and less room, beside
-llama.cpp's own programs. `gaps` and `contexts` are streams beside a long prompt, and what long
-contexts cost outside the model; `turns` is a stream beside
+and `widths`, and `draft` too; `hybrid` with a model whose layers look back a window; `fit` with a model says what each
+device takes of it, with BENCHTOP_TEST_RPC as tests/fakes/rpc.py has it also of a second device; `cards` is a model on
+an accelerator with less and less room, beside llama.cpp's own programs. `gaps` and `contexts` are streams beside a long
+prompt, and what long contexts cost outside the model; `turns` is a stream beside
 conversations of 40,000 turns; `reading` is what it costs to tell thoughts, words and calls apart; `bystanders` is what
 very many tools do to a stream beside them, `observing` what metrics and telemetry cost; `screen` is what the app on a
 terminal takes of the processor, and with `--model` what it leaves of a model's speed. `soak` takes `--minutes`, on
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -45,7 +43,6 @@ from tests.bench import (
     overhead,
     own,
     placed,
-    placing,
     prefixes,
     reading,
     reproducible,
@@ -60,11 +57,10 @@ from tests.bench import (
     widths,
 )
 from tests.bench.report import where
-from tests.fakes.rpc import VARIABLE as RPC_FOLDER
 
 PARTS = ("startup", "selection", "overhead", "decode", "own", "draft", "fit", "filter", "prefixes")
 """Those that are measured where none is named."""
-MODEL_NEEDED = frozenset({"cards", "embeddings", "kv", "masks", "placed", "widths"})
+MODEL_NEEDED = frozenset({"cards", "embeddings", "kv", "masks", "widths"})
 
 
 def main() -> None:
@@ -133,9 +129,9 @@ def _contexts(given: argparse.Namespace) -> Iterator[str]:
 
 
 def _fit(given: argparse.Namespace) -> Iterator[str]:
-    """With `--model` what each device takes of that, by the buffers that llama.cpp tells of."""
+    """With `--model` what each device takes of that."""
     if given.model is not None:
-        yield placing.run([given.model])
+        yield placed.run(given.model)
         return
     for slots in (1, 8):
         yield fit.run(("guide", "0.5b", "1.5b"), given.folder, slots, extra_buffers=not given.plain_buffers)
@@ -164,7 +160,6 @@ MEASURED: Mapping[str, Callable[[argparse.Namespace], Iterable[str]]] = {
     "cards": lambda given: [
         cards.run(given.model, given.threads, given.tokens, given.rounds, extra_buffers=not given.plain_buffers)
     ],
-    "placed": lambda given: [placed.run(given.model, Path(os.environ[RPC_FOLDER]))],
     "filter": lambda given: [filtering.run()],
     "prefixes": lambda given: [
         asyncio.run(prefixes.run(given.model or shapes.write("0.5b", given.folder), given.threads))

@@ -1,109 +1,140 @@
-"""What a planned load takes of each device against its plan: with the whole model on a second device, and with some of
-its layers there. `tests.bench.fit` is for what lies in main memory alone.
+"""What the planner says that each device takes of a model: against the buffers that llama.cpp made there, and against
+what was seen to be taken. Each load is in a process of its own.
 
-The second device is llama.cpp's RPC server (`tests.fakes.rpc`), which lends this machine's processor. Host memory is
-what the process grew by; a device's is what llama.cpp says of its buffers, since a processor tells no live numbers.
+On the processor with the bindings' own library; where `BENCHTOP_TEST_RPC` names a folder with a build of llama.cpp that
+has RPC (see `tests.fakes.rpc`), also with half and with all of the layers on a server's device. What is taken of main
+memory is what the process grew by until the first batch was computed; a server tells no live numbers, so of its device
+it is the buffers again.
+
+uv run python -m tests.bench.placed LOAD measures one load, described as JSON, and prints the bytes as JSON.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Final
 
+import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.artifact import Artifact
 from core.contract.options import KvType, LoadOptions
-from core.contract.placement import HOST, DeviceTaken
-from core.devices.device import Device
-from core.devices.library import LIBRARY_PATH, LlamaLibrary
+from core.contract.placement import HOST, DeviceBuffers, DeviceTaken
+from core.devices.device import Backend, Device, DeviceKind
+from core.devices.library import LIBRARY_PATH
 from core.devices.listing import describe_host
-from core.engines.llamacpp.engine import LlamaCppEngine
-from core.hardware import describe_machine
-from core.models.fit.plan import LoadPlan
+from core.models.fit.plan import DeviceShare, LoadPlan
 from core.models.fit.setup import plan_load
-from core.models.fit.wish import read_wish
+from core.models.fit.wish import EVERY_LAYERS, PlacementWish
+from core.models.formats.header import Header
 from core.models.formats.read import read_header
-from core.trial.placing import ModelExtent, PlacementTrials
 from tests.bench.report import table
-from tests.fakes.rpc import run_rpc_server
+from tests.fakes.rpc import VARIABLE, run_rpc_server
 
-CONTEXTS = (2048, 4096, 8192)
-KV_TYPES = (KvType.F16, KvType.Q8_0)
-TARGET = 0.05
-LOCATION = "core.engines.llamacpp.engine:LlamaCppEngine"
-
-
-def run(model: Path, library: Path, slots: int = 1) -> str:
-    """`library`: the folder of a build with RPC."""
-    rows: list[tuple[object, ...]] = []
-    before = os.environ.get(LIBRARY_PATH)
-    os.environ[LIBRARY_PATH] = str(library)
-    try:
-        with run_rpc_server(library) as endpoint, TemporaryDirectory() as folder:
-            found = LlamaLibrary(library)
-            found.servers = (endpoint,)
-            devices = (describe_host(), *found.look().devices)
-            trials = PlacementTrials(Path(folder), 120.0)
-            for context in CONTEXTS:
-                for kv in KV_TYPES:
-                    options = LoadOptions(
-                        ctx_size=context, slots=slots, kv_type=kv, extra_buffers=False, rpc=(endpoint,)
-                    )
-                    rows += _measure(model, options, devices, trials)
-    finally:
-        os.environ.pop(LIBRARY_PATH)
-        if before is not None:
-            os.environ[LIBRARY_PATH] = before
-    head = ("context", "KV type", "layers", "memory", "weights", "KV", "compute", "planned", "taken", "error", "")
-    return table(f"{model.stem}: planned against taken, in MiB, {slots} slot{'s'[: slots != 1]}", head, rows)
+CONTEXTS: Final = (512, 2048, 8192)
+"""Tokens."""
+KV_TYPES: Final = (KvType.F16, KvType.Q8_0)
+TARGET_SHARE: Final = 0.05
+HEAD: Final = ("context", "KV type", "layers", "memory", "weights", "KV", "compute", "logits")
 
 
-def _measure(
-    model: Path, options: LoadOptions, devices: tuple[Device, ...], trials: PlacementTrials
-) -> Iterator[tuple[object, ...]]:
-    artifact = Artifact(model.stem, "gguf", model, model.stat().st_size)
-    header = read_header(artifact)
-    total = len(header.layers) + 1
-    for layers in (total, total // 2):
-        asked = replace(options, gpu_layers=layers)
-        plan = plan_load(header, asked, devices, describe_machine().features, read_wish(asked))
-        placed = replace(asked, placement=plan.placement)
-        verdict = trials.verify(
-            LlamaCppEngine(),
-            LOCATION,
-            artifact,
-            placed,
-            ModelExtent(total - 1),
-            {},
-            threading.Event(),
-            fixed=True,
-            fresh=True,
-        )
-        yield from _compare(options, layers, total, plan, verdict.taken)
+class PlacedCase(Struct, frozen=True):
+    """One load."""
+
+    path: str
+    options: LoadOptions
 
 
-def _compare(
-    options: LoadOptions, layers: int, total: int, plan: LoadPlan, taken: tuple[DeviceTaken, ...]
-) -> Iterator[tuple[object, ...]]:
-    measured = {each.device: each.bytes for each in taken}
-    for share in plan.shares:
-        parts = share.parts
-        planned = parts.loaded if share.device.id == HOST else parts.needed
-        seen = measured[share.device.id]
-        error = planned / max(1, seen) - 1
-        yield (
-            options.ctx_size,
-            options.cache_type.value,
-            f"{layers} of {total}",
-            share.device.backend.value,
-            *(
-                size / (1 << 20)
-                for size in (parts.weights, parts.kv, parts.compute, planned, measured[share.device.id])
-            ),
-            f"{error:+.1%}",
-            "" if abs(error) <= TARGET else f"more than {TARGET:.0%} off",
-        )
+class PlacedTaken(Struct, frozen=True):
+    taken: tuple[DeviceTaken, ...]
+    buffers: tuple[DeviceBuffers, ...]
+
+
+def run(path: Path, slots: int = 1) -> str:
+    """A row for each context, KV type, placement and device."""
+    with ExitStack() as open_:
+        folder, remote = os.environ.get(VARIABLE), None
+        if folder:
+            remote = _describe_remote(open_.enter_context(run_rpc_server(Path(folder))))
+        rows = list(_measure_all(path, slots, remote))
+    head = (*HEAD, "planned", "made", "error", "expected", "taken", "error", "")
+    title = f"{path.stem}: planned against llama.cpp's buffers, and expected against taken, in MiB, {slots} slot"
+    return table(f"{title}{'s'[: slots != 1]}", head, rows)
+
+
+def _describe_remote(server: str) -> Device:
+    free = describe_host().free
+    return Device("an RPC server", DeviceKind.REMOTE, free, free, f"RPC0[{server}]", Backend.RPC)
+
+
+def _measure_all(path: Path, slots: int, remote: Device | None) -> Iterator[tuple[object, ...]]:
+    header = read_header(_find_artifact(path))
+    for options, plan in _list_cases(header, slots, remote):
+        seen = _measure_apart(PlacedCase(str(path), replace(options, placement=plan.placement)))
+        for share in plan.shares:
+            layers = f"{plan.placed} of {plan.layers}"
+            yield options.ctx_size, options.cache_type.value, layers, share.device.backend.value, *_compare(share, seen)
+
+
+def _list_cases(header: Header, slots: int, remote: Device | None) -> Iterator[tuple[LoadOptions, LoadPlan]]:
+    devices = (describe_host(), *([remote] if remote is not None else ()))
+    layers = (0, len(header.layers) // 2, EVERY_LAYERS) if remote is not None else (0,)
+    servers = (remote.id.removeprefix("RPC0[").removesuffix("]"),) if remote is not None else None
+    for context in CONTEXTS:
+        for kv in KV_TYPES:
+            for count in layers:
+                options = LoadOptions(ctx_size=context, slots=slots, kv_type=kv, extra_buffers=False, rpc=servers)
+                yield options, plan_load(header, options, devices, (), PlacementWish(gpu_layers=count))
+
+
+def _measure_apart(case: PlacedCase) -> PlacedTaken:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if case.options.rpc:
+        environment[LIBRARY_PATH] = os.environ[VARIABLE]
+    command = [sys.executable, "-P", "-m", "tests.bench.placed", msgspec.json.encode(case).decode()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=True)
+    return msgspec.json.decode(done.stdout, type=PlacedTaken)
+
+
+def _compare(share: DeviceShare, seen: PlacedTaken) -> tuple[object, ...]:
+    parts = share.parts
+    compute = parts.compute + parts.filling
+    planned = parts.weights + parts.kv + compute + parts.output
+    made = next((each.total for each in seen.buffers if each.device == share.device.id), 0)
+    expected = parts.loaded if share.device.id == HOST else parts.needed
+    taken = next((each.bytes for each in seen.taken if each.device == share.device.id), 0)
+    errors = [first / second - 1 if second else 0.0 for first, second in ((planned, made), (expected, taken))]
+    close = "" if max(map(abs, errors)) <= TARGET_SHARE else f"more than {TARGET_SHARE:.0%} off"
+    sizes = (parts.weights, parts.kv, compute, parts.output, planned, made, expected, taken)
+    told = [size / (1 << 20) for size in sizes]
+    return (*told[:6], f"{errors[0]:+.1%}", *told[6:], f"{errors[1]:+.1%}", close)
+
+
+def measure(case: PlacedCase) -> PlacedTaken:
+    """In this process. Nothing else may have been loaded before."""
+    from core.engines.llamacpp.engine import LlamaCppEngine
+    from core.trial.weighing import weigh_load
+
+    model, taken = weigh_load(LlamaCppEngine(), _find_artifact(Path(case.path)), case.options)
+    return PlacedTaken(taken, model.spec.buffers)
+
+
+def _find_artifact(path: Path) -> Artifact:
+    return Artifact(path.stem, "gguf", path, path.stat().st_size)
+
+
+def main() -> None:
+    # What libraries print on standard output must not stand before the result.
+    out = os.dup(1)
+    os.dup2(2, 1)
+    os.write(out, msgspec.json.encode(measure(msgspec.json.decode(sys.argv[1], type=PlacedCase))))
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,16 @@ MERGE_BYTES: Final = 135
 """Bytes that llama.cpp's tokenizer keeps for a word, and for a pair it joins: the strings with the hash tables around
 them. Measured by loading vocabularies of 5,000 to 250,000 words alone."""
 OVERHEAD_BYTES: Final = 6 << 20
-"""Bytes beside everything counted: the library's own pages, graphs, threads."""
+"""Bytes beside everything counted: the library's own pages, threads, what matrix products are prepared in."""
+GRAPHS: Final = 3
+"""That llama.cpp keeps: the last two that were computed, and the one by which memory was set aside."""
+NODE_BYTES: Final = 420
+"""Of a graph for each node that it has room for: a tensor of ggml's with its places in lists and hash tables."""
+NODES_PER_TENSOR: Final = 8
+"""That a graph has room for (`llama_context::graph_max_nodes`)."""
+FEWEST_NODES: Final = 1024
+TENSORS_PER_LAYER: Final = 12
+"""Where a header does not tell its tensors."""
 REARRANGED: Final[dict[str, frozenset[str]]] = {
     "avx2": frozenset({"Q4_0", "Q4_K", "IQ4_NL"}),
     "avx512f": frozenset({"Q2_K"}),
@@ -95,7 +104,7 @@ class Parts(Struct, frozen=True):
     vocabulary: int
     overhead: int
     beside: int = 0
-    """A draft model, a media projector, adapters."""
+    """A draft model, adapters."""
 
     @property
     def loaded(self) -> int:
@@ -212,6 +221,13 @@ def count_mask_bytes(header: Header, cells: int, batch: int, *, flash_attention:
     """Of the attention masks: there are two where some layers look back a window and others do not."""
     kinds = {layer.window is None for layer in header.layers if layer.elements}
     return batch * cells * (MASK_BYTES if flash_attention else FLOAT_BYTES) * len(kinds)
+
+
+def count_overhead(header: Header) -> int:
+    """What there is beside all that is counted otherwise: most of it are llama.cpp's graphs, which grow with the number
+    of tensors that a model has."""
+    tensors = len(header.tensors) or TENSORS_PER_LAYER * len(header.layers)
+    return OVERHEAD_BYTES + GRAPHS * NODE_BYTES * max(FEWEST_NODES, NODES_PER_TENSOR * tensors)
 
 
 def count_tokenizer_bytes(header: Header) -> int:
