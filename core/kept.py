@@ -50,9 +50,13 @@ def load_kept(path: Path, kind: type[T], form: Literal["json", "msgpack"] = "jso
 
 
 def load_kept_lines(path: Path, kind: type[T]) -> list[T]:
-    """The values of a file with a line of JSON for each, but for lines that are damaged."""
+    """The values of a file with a line of JSON for each, but for lines that are damaged or of another version, which
+    is told once."""
     lines = (read_kept(path) or b"").splitlines()
-    return [value for line in lines if (value := decode_kept(line, kind)) is not None]
+    values = [value for line in lines if (value := decode_kept(line, kind)) is not None]
+    if len(values) < len(lines):
+        _tell_passed_over(str(path), len(lines) - len(values))
+    return values
 
 
 def keep_file(path: Path, data: bytes) -> bool:
@@ -114,3 +118,8 @@ def _tell_unkept(folder: str, why: str) -> None:
 @lru_cache(maxsize=256)
 def _tell_unread(path: str, why: str) -> None:
     log.warning("what was kept cannot be read, and counts as not kept", path=path, why=why)
+
+
+@lru_cache(maxsize=256)
+def _tell_passed_over(path: str, lines: int) -> None:
+    log.info("lines of another version, or damaged ones, are passed over", path=path, lines=lines)

@@ -132,8 +132,9 @@ def build_search_routes(workbench: Workbench) -> list[HTTPRouteHandler]:
     ) -> FitList:
         kv = _one_of(KvType, kv_type, "kv_type") if kv_type else None
         wanted = None if context is None else _check_range(context, LEAST_CONTEXT, MOST_CONTEXT, "context")
-        name = workbench.models.store.read_asked(model)
-        asking = workbench.lanes.hub.run(list_offers, workbench.models.store, name, wanted, kv)
+        store = workbench.models.store
+        name = store.read_asked(model)
+        asking = workbench.lanes.hub.run(list_offers, store, name, wanted, kv, None, store.find_profile(model))
         found = await run_while_connected(request.receive, asking)
         return FitList([_row(each) for each in found])
 

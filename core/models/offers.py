@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from core.models.hub.choose_quant import choose_quant
 from core.models.hub.repository import Quant, Repository
 from core.models.resolve import list_wishes
 from core.names import Alias, BuiltIn, HubName, Name, Server, shorten_name
+from core.settings.profile import Profile
 
 if TYPE_CHECKING:
     from core.models.store import Store
@@ -48,32 +50,38 @@ def list_own_offers(
     context: int | None = None,
     kv: KvType | None = None,
     memory: tuple[Device, ...] | None = None,
+    profile: Profile = Profile(),
 ) -> tuple[Offer, ...]:
     """As `list_offers`, of any model that the user of this machine can name; what is here is looked at here where the
     Hub cannot be reached. Raises as `Store.resolve` and `list_offers` do, and ArtifactError."""
     if isinstance(name, Server):
         raise ModelNotFound(str(name), f"What {shorten_name(str(name))} needs is that server's matter.")
     if not isinstance(name, Alias | HubName):
-        return (_judge_artifact(store, store.resolve(name), context, kv, memory or list_devices()),)
+        return (_judge_artifact(store, store.resolve(name), context, kv, memory or list_devices(), profile),)
     try:
-        return list_offers(store, name, context, kv, memory)
+        return list_offers(store, name, context, kv, memory, profile)
     except HubUnreachable:
         try:
             artifact = store.resolve(name)
         except NotDownloaded:
             pass
         else:
-            return (_judge_artifact(store, artifact, context, kv, memory or list_devices()),)
+            return (_judge_artifact(store, artifact, context, kv, memory or list_devices(), profile),)
         raise
 
 
 def _judge_artifact(
-    store: Store, artifact: Artifact, context: int | None, kv: KvType | None, memory: tuple[Device, ...]
+    store: Store,
+    artifact: Artifact,
+    context: int | None,
+    kv: KvType | None,
+    memory: tuple[Device, ...],
+    profile: Profile,
 ) -> Offer:
     if artifact.format == SCRIPT:
         # The echo model has no weights, and fits anywhere.
         return Offer(artifact.name, artifact.format, artifact.size, None)
-    judged = store.judge(store.header(artifact), context=context, kv=kv, memory=memory)
+    judged = store.judge(store.header(artifact), profile=profile, context=context, kv=kv, memory=memory)
     return Offer(artifact.name, artifact.format, artifact.size, judged)
 
 
@@ -83,15 +91,17 @@ def list_offers(
     context: int | None = None,
     kv: KvType | None = None,
     memory: tuple[Device, ...] | None = None,
+    profile: Profile = Profile(),
 ) -> tuple[Offer, ...]:
     """Every quant of a model that runs here, or the single quant that the name asks for. Asks the Hub: reads one header
-    for each format, and derives those of the other quants from it. `memory`: the devices of another machine.
+    for each format, and derives those of the other quants from it. `memory`: the devices of another machine; `profile`:
+    what is wanted of the model.
 
     Raises ModelNotFound for what is neither built in, nor in the catalog, nor a name of the Hub, and HubError.
     """
     memory = memory or list_devices()
     if isinstance(name, BuiltIn):
-        return (_judge_artifact(store, store.resolve(name), context, kv, memory),)
+        return (_judge_artifact(store, store.resolve(name), context, kv, memory, profile),)
     if not isinstance(name, Alias | HubName):
         raise ModelNotFound(
             str(name), f"{shorten_name(str(name))} is no model of the Hub or the catalog; write owner/name."
@@ -101,7 +111,8 @@ def list_offers(
         header = _header(store, quants[0])
         for quant in quants:
             own = header if quant is quants[0] else adapt_header(header, quant) if header is not None else None
-            judged = store.judge(own, context=context, kv=kv, memory=memory) if own is not None else None
+            asked = partial(store.judge, profile=profile, context=context, kv=kv, memory=memory)
+            judged = asked(own) if own is not None else None
             found.append(Offer(quant.name, format_, quant.size, judged))
     if not found:
         raise ModelNotFound(str(name), f"{shorten_name(str(name))} holds nothing that can be run here.")

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact, FormatName
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, LoadSettings, Pooling
-from core.contract.placement import HOST, Placement
+from core.contract.placement import HOST, DeviceTaken, Placement
+from core.decoding.speculate import MTP, NOTHING, PROMPT_LOOKUP
 from core.devices.device import Device
 from core.devices.listing import list_devices
 from core.errors import ArtifactError, BenchtopError, UsageError
@@ -29,8 +30,8 @@ from core.models.fit.parts import Setup
 from core.models.fit.placing import Companions, estimate_parts
 from core.models.fit.plan import Correction, DeviceShare, list_limited, list_reachable, plan_placement
 from core.models.fit.rates import DeviceRates
-from core.models.fit.records import FitRecord, FitRecords
-from core.models.fit.setup import choose_setup, find_kv_room
+from core.models.fit.records import DeviceFit, FitRecord, FitRecords, describe_traits
+from core.models.fit.setup import choose_setup, find_kv_room, plan_load
 from core.models.fit.speed import count_read_bytes, estimate_speed
 from core.models.fit.wish import EVERY_LAYERS, PlacementWish, check_wish, read_wish
 from core.models.formats.header import Header
@@ -198,28 +199,40 @@ class Store:
         """The header of a model here, or by range requests of a quant at the Hub. Raises ArtifactError, HubError."""
         return read_header(model) if isinstance(model, Artifact) else self.hub.header(model)
 
+    def find_profile(self, name: str) -> Profile:
+        """What the settings want of a model that is called so, or that is loaded from there."""
+        models = self._settings.models
+        if name in models:
+            return models[name]
+        return next((each for each in models.values() if each.source == name), Profile())
+
     def judge(
         self,
         header: Header,
         *,
+        profile: Profile = Profile(),
         context: int | None = None,
         kv: KvType | None = None,
         memory: tuple[Device, ...] | None = None,
     ) -> Judged:
-        """Whether a model fits with the options of the settings, but for the context and KV type that are given.
+        """Whether a model fits with the options of the settings, and those of its `profile`, but for the context and KV
+        type that are given. What drafts for it is counted.
 
         `memory` is the devices' as measured before, for a caller that judges many models. Quick: of the disk it reads
-        only the records of earlier loads, and how large adapters are.
+        only the records of earlier loads, how large adapters are, and the header of what drafts.
         """
-        options = self._options.overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
-        options = replace(options, mtp=choose_mtp(header, options, self._settings.model.draft))
+        options = self._options.overlaid_with(profile).overlaid_with(LoadSettings(ctx_size=context, kv_type=kv))
+        wished = profile.draft or self._settings.model.draft
+        options = replace(options, mtp=choose_mtp(header, options, wished))
         there = _list_usable(header, options, memory or list_devices())
         wish, problem = _find_wish(options, there)
-        correct, companions = self._correction(header), Companions(adapters=measure_adapters(options))
+        draft, uncounted = self._find_draft(wished, header)
+        correct = self._correction(header)
+        companions = Companions(draft, measure_adapters(options))
         setup = _choose_setup(header, options, there, wish, correct, companions)
         fit = judge_fit(header, setup, there, correct, wish, companions)
-        if problem:
-            fit = replace(fit, notes=(problem, *fit.notes))
+        if told := tuple(filter(None, (problem, uncounted))):
+            fit = replace(fit, notes=(*told, *fit.notes))
         formats = load_formats()
         known = formats.get(header.format)
         conflict = known and formats.ask(known, None, known.explain_kv_conflict, header, options)
@@ -227,7 +240,19 @@ class Store:
             fit = replace(fit, notes=(said, *fit.notes))
         speed = estimate_speed(header, fit.plan, self.rates.find(there))
         largest = find_largest_context(header, setup, there, correct, wish, companions)
-        return Judged(header, setup, fit, largest, speed)
+        return Judged(header, setup, fit, largest, speed, self.records.find(header))
+
+    def _find_draft(self, wish: str | None, header: Header) -> tuple[Header | None, str]:
+        """The header of the model that is to draft, where a wish names one; and a sentence where it is not counted."""
+        if wish is None or wish in (NOTHING, PROMPT_LOOKUP, MTP):
+            return None, ""
+        try:
+            draft = read_header(self.resolve(self.read_own(self._settings.source(wish))))
+        except BenchtopError:
+            # Loading says more; clients may read this, and learn of no paths.
+            return None, "What is to draft for it is not here, or cannot be read, and is not counted."
+        # One that the settings name for all models is named for itself, too.
+        return (None if draft == header else draft), ""
 
     def expect(
         self,
@@ -238,7 +263,8 @@ class Store:
         devices: tuple[Device, ...] | None = None,
     ) -> Mapping[str, int]:
         """Bytes of each memory, HOST and the ids of accelerators, that a model here is likely to take once it is
-        loaded, of `memory` that it may take at most of main memory; `devices` as they will be then, else as they are.
+        loaded with the one that drafts for it, of `memory` that it may take at most of main memory; `devices` as they
+        will be then, else as they are.
 
         `settled` tells what trial runs have made of its options: its micro-batch, flash attention and copies count.
         Reads its header; for a file that tells nothing it goes by the size.
@@ -256,7 +282,9 @@ class Store:
         there = list_limited(_list_usable(header, options, devices or list_devices()), {HOST: memory})
         # Loading says what is wrong with a wish.
         wish, _ = _find_wish(options, there)
-        correct, companions = self._correction(header), Companions(adapters=measure_adapters(options))
+        correct = self._correction(header)
+        # Loading says what is wrong with a draft model, too.
+        companions = Companions(self._find_draft(draft, header)[0], measure_adapters(options))
         setup = _choose_setup(header, options, there, wish, correct, companions)
         plan = plan_placement(header, setup, there, wish, companions=companions, correct=correct)
         return {share.device.id: _expect_bytes(share) for share in plan.shares}
@@ -281,20 +309,45 @@ class Store:
         return next((kind for word, kind in KIND_WORDS.items() if word in name), ModelKind.CHAT)
 
     def learn(self, engine: str, artifact: Artifact, options: LoadOptions, taken: int) -> None:
-        """Record what loading a model with these options really took, in bytes, beside what is estimated for it.
+        """Record what loading a model with these options, in main memory, really took of it, in bytes, beside what is
+        estimated.
 
         The context and the slots must be given. Never fails: nothing depends on a record.
         """
+        if options.placement is not None and not options.placement.on_host:
+            # What it takes of each device is learned where that is measured.
+            return
         try:
             header = read_header(artifact)
             assert options.ctx_size is not None
             setup = _adjust_setup(header, choose_setup(header, options, 0, describe_machine().features))
             setup = replace(setup, context=options.ctx_size, slots=options.slots or 1)
-            predicted = estimate_parts(header, setup)
-            here = describe_machine().fingerprint
-            self.records.add(FitRecord(here, engine, header.architecture, header.quantization, predicted, taken))
+            self._record(engine, header, setup, (DeviceFit(HOST, estimate_parts(header, setup), taken),))
         except (ArtifactError, OSError) as error:
             log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
+
+    def learn_placed(self, engine: str, artifact: Artifact, options: LoadOptions, taken: Sequence[DeviceTaken]) -> None:
+        """As `learn`, of a placement that was seen to hold: what it took of each device."""
+        placement = options.placement or Placement()
+        try:
+            header = read_header(artifact)
+            found = list_reachable(list_devices(), options.rpc)
+            there = [each for each in found if not each.is_accelerator or each.id in placement.devices]
+            wish = replace(read_wish(options), gpu_layers=placement.layers, expert_layers=placement.expert_layers)
+            features, companions = describe_machine().features, Companions(adapters=measure_adapters(options))
+            plan = plan_load(header, options, there, features, wish, companions=companions)
+        except (BenchtopError, OSError) as error:
+            log.warning("what a model takes could not be recorded", model=artifact.name, reason=str(error))
+            return
+        if plan.placement == placement:
+            seen = {each.device: each.bytes for each in taken}
+            shares = [share for share in plan.shares if share.device.id in seen]
+            fits = tuple(DeviceFit(share.device.id, share.parts, seen[share.device.id]) for share in shares)
+            self._record(engine, header, plan.setup, fits)
+
+    def _record(self, engine: str, header: Header, setup: Setup, fits: tuple[DeviceFit, ...]) -> None:
+        here = describe_machine().fingerprint
+        self.records.add(FitRecord(here, engine, describe_traits(header), setup.context, setup.kv, fits))
 
     def learn_rate(self, artifact: Artifact, options: LoadOptions, tokens: float) -> None:
         """Record how fast the memory is that a model lay in whole, which decoded so many tokens a second there. Never
@@ -321,7 +374,7 @@ class Store:
             log.warning("how fast a memory is could not be recorded", model=artifact.name, reason=str(error))
 
     def _correction(self, header: Header) -> Correction:
-        return self.records.correction(self._find_engine(header.format) or "")
+        return self.records.correction(self._find_engine(header.format) or "", header)
 
     @cached_property
     def _takers(self) -> Mapping[FormatName, tuple[str, ...]]:

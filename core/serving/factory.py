@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from core.cache.store import PrefixStore
-from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.contract.placement import HOST
 from core.decoding.masks.trials import FormTrials
@@ -136,13 +133,6 @@ class ModelFactory:
         there = tuple(replace(each, free=max(0, free.get(each.id, each.free))) for each in devices)
         with attach_paths(member.artifact.path):
             sizes = self._store.expect(member.artifact, member.profile, memory, self._settled, there)
-        with contextlib.suppress(LoadFailed):
-            # Loading says what is wrong with a draft model, in the place where that is looked for.
-            draft = self._loader.guessing(member.artifact, member.profile)
-            if isinstance(draft, Artifact):
-                like = Profile(ctx_size=member.profile.ctx_size, slots=member.profile.slots)
-                left = tuple(replace(each, free=max(0, each.free - sizes.get(each.id, 0))) for each in there)
-                sizes = Counter(sizes) + Counter(self._store.expect(draft, like, memory, self._settled, left))
         return Expected(sizes[HOST], {each: size for each, size in sizes.items() if each != HOST}, capacities)
 
     def files(self, member: Member) -> tuple[Path, ...]:

@@ -15,7 +15,7 @@ from core.errors import UsageError
 from core.foreign_text import make_printable
 from core.models.fit.estimate import Judged, Verdict
 from core.models.fit.plan import DeviceShare
-from core.models.fit.plan_words import describe_place, describe_plan
+from core.models.fit.plan_words import describe_load, describe_place, describe_plan
 from core.models.fit.what_if import make_devices
 from core.models.offers import Offer, list_own_offers
 from core.settings.load import load_settings
@@ -76,7 +76,9 @@ def run_fit(given: Arguments) -> int:
     if given.card is not None and not given.vram:
         raise UsageError("--card says what the cards of another machine are; give their memory with --vram as well.")
     devices = read_devices(given.vram, given.ram, given.card) if elsewhere else list_devices()
-    offers = list_own_offers(store, store.read_own(settings.source(given.model)), given.context, memory=devices)
+    profile = store.find_profile(given.model)
+    name = store.read_own(settings.source(given.model))
+    offers = list_own_offers(store, name, given.context, memory=devices, profile=profile)
     if given.json:
         write_json([describe_offer(offer) for offer in offers])
         return 0
@@ -145,6 +147,8 @@ def explain_offers(offers: Sequence[Offer], asked: str | None) -> list[str]:
     lines.append(f"  {describe_plan(judged.fit.plan)}")
     lines += [f"  {_describe_share(share)}" for share in judged.fit.plan.shares]
     lines += [f"  {note}" for note in judged.fit.notes]
+    if asked is not None and judged.seen is not None:
+        lines.append(f"  {describe_load(judged.seen)}")
     if judged.speed is not None and judged.fit.plan.fits:
         lines.append(f"  {judged.speed.words}: bytes that a token reads over the {judged.speed.basis.value}.")
     if asked is not None and judged.fit.plan.fits:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def judge_quant(store: Store, quant: Quant) -> Judged | None:
     """Whether what could be downloaded fits; None where its header tells nothing."""
     try:
-        return store.judge(store.header(quant))
+        return store.judge(store.header(quant), profile=store.find_profile(quant.name))
     except (ArtifactError, HubError):
         # A word in passing; what hinders the download itself is told by it.
         return None

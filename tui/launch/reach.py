@@ -156,7 +156,7 @@ def choose_context(workbench: Workbench, model: str, wanted: int) -> int | None:
     artifact: Artifact = workbench.models.artifact(model)
     store = workbench.models.store
     try:
-        largest = store.judge(store.header(artifact)).largest
+        largest = store.judge(store.header(artifact), profile=store.find_profile(model)).largest
     except ArtifactError:
         return None
     context = min(wanted, largest or 0)

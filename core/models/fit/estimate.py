@@ -17,6 +17,7 @@ from core.devices.device import Device
 from core.models.fit.parts import Parts, Setup, add_parts
 from core.models.fit.placing import Companions
 from core.models.fit.plan import Correction, LoadPlan, leave_uncorrected, plan_placement
+from core.models.fit.records import FitRecord
 from core.models.fit.sizing import ROUNDING_CELLS
 from core.models.fit.speed import Speed
 from core.models.fit.wish import PlacementWish
@@ -116,3 +117,5 @@ class Judged(Struct, frozen=True):
     """The most tokens of context with which it fits; None where none does."""
     speed: Speed | None = None
     """How fast it would decode; None where nothing tells."""
+    seen: FitRecord | None = None
+    """What its last load on this machine took, whatever its context was; None where there was none."""

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from core.models.fit.parts import (
     FLOAT_BYTES,
-    OVERHEAD_BYTES,
     Parts,
     Passes,
     Setup,
@@ -25,6 +24,7 @@ from core.models.fit.parts import (
     count_logits,
     count_mask_bytes,
     count_mtp_bytes,
+    count_overhead,
     count_pass_bytes,
     count_passes,
     count_tokenizer_bytes,
@@ -56,7 +56,7 @@ class Arrangement(Struct, frozen=True):
     pipelines: bool = False
     """Several cards that have all layers work on several batches at once."""
     beside: int = HOST_INDEX
-    """Where a draft model and a media projector lie."""
+    """Where a draft model lies."""
     rows: tuple[float, ...] = ()
     """What each device, from 1 on, has of the matrices that are split by rows: shares of 1. None: nothing is."""
 
@@ -75,12 +75,20 @@ class Arrangement(Struct, frozen=True):
 
 
 class Companions(Struct, frozen=True):
-    """Bytes of what is loaded beside a model."""
+    """What is loaded beside a model."""
 
-    draft: int = 0
-    projector: int = 0
+    draft: Header | None = None
+    """Of a model that guesses ahead for it, with as much context and as many slots."""
     adapters: int = 0
-    """They lie where the weights do that they change."""
+    """Bytes; they lie where the weights do that they change."""
+
+
+def count_draft_bytes(companions: Companions, setup: Setup) -> int:
+    """What the model that guesses ahead needs, wherever it lies."""
+    if companions.draft is None or setup.pooled:
+        return 0
+    like = Setup(setup.context, slots=setup.slots, rearranged=setup.rearranged)
+    return estimate_parts(companions.draft, like).needed
 
 
 def keep_on_host(header: Header) -> Arrangement:
@@ -117,7 +125,7 @@ def place_parts(
         _count_device(header, setup, passes, layout, arrangement, device, weights[device])
         for device in range(1, devices)
     ]
-    return _add_companions(parts, companions, arrangement)
+    return _add_companions(parts, companions, count_draft_bytes(companions, setup), arrangement)
 
 
 def sum_ruled(ruled: Sequence[tuple[WeightTensor, int]], layers: int) -> Mapping[int, WeightLayout]:
@@ -190,8 +198,11 @@ def _count_host(
     computing = HOST_INDEX in arrangement.blocks or arrangement.output == HOST_INDEX or not arrangement.kv_offload
     if arrangement.helper != HOST_INDEX or not computing:
         # What goes to the devices and comes back: the embeddings of the tokens, twice, and the masks.
-        mask = count_mask_bytes(header, passes.seen, passes.computed, flash_attention=passes.flash)
-        empty = full = FLOAT_BYTES * 2 * passes.computed * header.width + mask
+        empty, full = (
+            FLOAT_BYTES * 2 * passes.computed * header.width
+            + count_mask_bytes(header, cells, passes.computed, flash_attention=passes.flash)
+            for cells in (passes.begun, passes.seen)
+        )
     else:
         rows = passes.outputs if arrangement.output == HOST_INDEX else 0
         empty, full = count_pass_bytes(header, setup, passes, rows)
@@ -205,7 +216,7 @@ def _count_host(
         filling=full - empty + (kv if setup.grows else 0) + most_logits - logits,
         output=logits,
         vocabulary=count_tokenizer_bytes(header),
-        overhead=OVERHEAD_BYTES,
+        overhead=count_overhead(header),
     )
 
 
@@ -269,9 +280,11 @@ def _count_device_pass(
     return total
 
 
-def _add_companions(parts: Sequence[Parts], companions: Companions, arrangement: Arrangement) -> tuple[Parts, ...]:
+def _add_companions(
+    parts: Sequence[Parts], companions: Companions, draft: int, arrangement: Arrangement
+) -> tuple[Parts, ...]:
     beside = [0] * len(parts)
-    beside[arrangement.beside] += companions.draft + companions.projector
+    beside[arrangement.beside] += draft
     weights = add_parts(parts).weights
     spread = [companions.adapters * part.weights // max(1, weights) for part in parts]
     spread[HOST_INDEX] += companions.adapters - sum(spread)

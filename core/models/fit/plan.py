@@ -19,7 +19,14 @@ from core.devices.device import Backend, Device, DeviceKind
 from core.devices.endpoints import format_endpoint
 from core.models.fit.bandwidth import find_bandwidth
 from core.models.fit.parts import Parts, Setup, count_draw_bytes, count_kept_bytes, count_pass_bytes, count_passes
-from core.models.fit.placing import HOST_INDEX, Arrangement, Companions, find_ruled, place_parts
+from core.models.fit.placing import (
+    HOST_INDEX,
+    Arrangement,
+    Companions,
+    count_draft_bytes,
+    find_ruled,
+    place_parts,
+)
 from core.models.fit.wish import MAIN_MEMORY, PlacementWish, check_wish
 from core.models.formats.header import Header
 
@@ -292,7 +299,7 @@ class _Planner:
         if helped and device.backend not in LENDING and self._wish.op_offload:
             host = self._layout.blocks[: max(self._total - candidate.layers, candidate.experts)]
             passes += max((block.largest for block in host), default=0)
-        beside = self._companions.draft + self._companions.projector if first else 0
+        beside = count_draft_bytes(self._companions, self._setup) if first else 0
         return device.free - count_reserve(device) - passes - beside
 
     def _cost(self, index: int, candidate: Extent) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.models.fit.plan import DeviceShare, LoadPlan
+from core.models.fit.records import FitRecord
 from core.sizes import format_size
 
 
@@ -31,6 +32,15 @@ def describe_place(plan: LoadPlan, *, sizes: bool = False) -> str:
     if not plan.placement.kv_offload and sizes:
         rest.append("the KV cache in main memory")
     return ", ".join((words[:1].upper() + words[1:] if sizes else words, *rest))
+
+
+def describe_load(record: FitRecord) -> str:
+    """What a load took of each memory, beside what had been estimated of it."""
+    taken = " and ".join(
+        f"{format_size(each.measured)} of {each.device or 'main memory'} ({format_size(each.estimated)} estimated)"
+        for each in record.devices
+    )
+    return f"Loaded here last with {record.context:,} tokens of KV {record.kv.value}, it took {taken}."
 
 
 def _describe_share(share: DeviceShare, plan: LoadPlan, *, sizes: bool) -> str:

@@ -17,6 +17,7 @@ from core.contract.artifact import NO_FILES, SCRIPT, URL, Artifact, FormatName
 from core.contract.engine import Available, Engine, LoraHost, Native
 from core.contract.models import Model, PredictsAhead
 from core.contract.options import LoadOptions
+from core.contract.placement import DeviceTaken
 from core.engines.registry import Engines
 from core.errors import (
     ArtifactError,
@@ -30,6 +31,7 @@ from core.errors import (
 from core.models.fit.mtp import choose_mtp
 from core.models.fit.plan import Correction, leave_uncorrected
 from core.models.formats.detect import find_newest_write, fingerprint_model
+from core.models.formats.header import Header
 from core.models.formats.parts import list_parts
 from core.models.formats.read import read_header
 from core.models.library.variants import list_formats, provide_variant
@@ -70,10 +72,11 @@ class ModelLoader:
         cache: Path,
         announce: Callable[[str], None],
         find: Find = resolve_own,
-        corrections: Callable[[str], Correction] = lambda _: leave_uncorrected,
+        corrections: Callable[[str, Header], Correction] = lambda *_: leave_uncorrected,
+        learn: Callable[[str, Artifact, LoadOptions, Sequence[DeviceTaken]], None] = lambda *_: None,
     ) -> None:
         """`find` gives the files of the draft model that a model's settings name; `corrections`, what earlier loads
-        with an engine of this name have taught of estimates."""
+        with an engine of this name have taught of estimates for a model; `learn` is told what a placement took."""
         self._settings = settings
         self._engines = engines
         self._prober = prober
@@ -82,6 +85,7 @@ class ModelLoader:
         self._announce = announce
         self._find = find
         self._corrections = corrections
+        self._learn = learn
         self._skip = threading.Event()
         """Somebody waits for a model and wants no more measured."""
         self._placements = PlacementTrials(cache / "placements", settings.probe.timeout)
@@ -126,7 +130,7 @@ class ModelLoader:
         failures: list[BenchtopError] = []
         fresh = self._settings.bench.fresh and artifact.path not in self._measured
         self._measured.add(artifact.path)
-        draft = guessing.size if isinstance(guessing, Artifact) else 0
+        draft = guessing if isinstance(guessing, Artifact) else None
         options = replace(
             self._choose_options(artifact, profile), memory=memory, device_memory=tuple(elsewhere.items())
         )
@@ -218,13 +222,15 @@ class ModelLoader:
         options = self._plan(candidates, self._choose_options(artifact, profile)).options
         return [(candidate, self._tried(candidate, options, stop)) for candidate in candidates]
 
-    def _plan(self, candidates: Sequence[Candidate], options: LoadOptions, draft: int = 0) -> PlannedLoad:
+    def _plan(
+        self, candidates: Sequence[Candidate], options: LoadOptions, draft: Artifact | None = None
+    ) -> PlannedLoad:
         """For the first engine that can place a model. Raises LoadFailed for a wish that cannot be met here."""
         first = next((each for each in candidates if isinstance(each.engine, Places)), None)
         return PlannedLoad(options) if first is None else self._plan_for(first, options, draft)
 
-    def _plan_for(self, candidate: Candidate, options: LoadOptions, draft: int) -> PlannedLoad:
-        correct = self._corrections(candidate.engine.name)
+    def _plan_for(self, candidate: Candidate, options: LoadOptions, draft: Artifact | None) -> PlannedLoad:
+        correct = partial(self._corrections, candidate.engine.name)
         return plan_options(candidate.engine, candidate.artifact, options, draft, correct)
 
     def _load_draft(
@@ -243,7 +249,7 @@ class ModelLoader:
         candidates = self.candidates(artifact, Profile(engine=engine)) or self.candidates(artifact)
         if not candidates:
             raise ArtifactError(artifact.name, f"No engine here runs {artifact.name}, which is to draft.")
-        return self._load(candidates[0], options, 0, stop, lambda words: tell(f"draft: {words}"), fresh=False)
+        return self._load(candidates[0], options, None, stop, lambda words: tell(f"draft: {words}"), fresh=False)
 
     def _forced(self, profile: Profile) -> str | None:
         return profile.engine or self._settings.model.engine
@@ -287,14 +293,14 @@ class ModelLoader:
         self,
         candidate: Candidate,
         options: LoadOptions,
-        draft: int,
+        draft: Artifact | None,
         stop: threading.Event,
         tell: Callable[[str], None],
         *,
         fresh: bool,
     ) -> LoadedModel:
-        """Planned, verified and loaded; planned once more where memory was short in the end. `draft`: bytes of a model
-        that will be loaded beside it."""
+        """Planned, verified and loaded; planned once more where memory was short in the end. `draft`: a model that will
+        be loaded beside it."""
         planned = self._plan_for(candidate, options, draft)
         try:
             return self._load_planned(candidate, planned, stop, tell, fresh=fresh)
@@ -362,6 +368,7 @@ class ModelLoader:
         tell("seeing in a child process whether it has room where it is to lie")
         verdict = verify_plan(self._placements, candidate, planned, options, stop, fresh=fresh)
         placed = replace(options, placement=verdict.placement, kv_room=verdict.kv_room)
+        self._learn(candidate.engine.name, candidate.artifact, placed, verdict.taken)
         return placed, describe_correction(planned, verdict)
 
 

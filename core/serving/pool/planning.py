@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from core.models.fit.plan import Correction, LoadPlan, leave_uncorrected, list_l
 from core.models.fit.plan_words import describe_plan
 from core.models.fit.setup import plan_load
 from core.models.fit.wish import read_wish
+from core.models.formats.header import Header
 from core.models.formats.read import read_header
 from core.trial.choose_engine import Candidate
 from core.trial.placing import ModelExtent, PlacementTrials, PlacementVerdict
@@ -55,15 +56,20 @@ class PlannedLoad(Struct, frozen=True):
         return (more, describe_plan(self.plan))
 
 
+def _leave_uncorrected(_: Header) -> Correction:
+    return leave_uncorrected
+
+
 def plan_options(
     engine: Engine,
     artifact: Artifact,
     options: LoadOptions,
-    draft: int = 0,
-    correct: Correction = leave_uncorrected,
+    draft: Artifact | None = None,
+    correct: Callable[[Header], Correction] = _leave_uncorrected,
 ) -> PlannedLoad:
-    """Plan where a model lies with these options, for the devices as they are now. `draft`: bytes of a draft model
-    that is loaded beside it. Blocks. Raises LoadFailed for a wish that cannot be met here."""
+    """Plan where a model lies with these options, for the devices as they are now. `draft`: a model that is loaded
+    beside it to guess ahead; `correct`: what earlier loads have taught. Blocks. Raises LoadFailed for a wish that
+    cannot be met here."""
     if not isinstance(engine, Places):
         return PlannedLoad(options)
     try:
@@ -81,15 +87,23 @@ def plan_options(
         )
     devices = list_limited(reached, limits)
     features = describe_machine().features
-    companions = Companions(draft=draft, adapters=measure_adapters(options))
+    companions = Companions(_read_draft(draft), measure_adapters(options))
     try:
         wish = read_wish(options)
-        plan = plan_load(header, options, devices, features, wish, companions=companions, correct=correct)
+        plan = plan_load(header, options, devices, features, wish, companions=companions, correct=correct(header))
     except UsageError as error:
         raise LoadFailed(artifact.name, str(error)) from error
     # What lies with the host is sized when its weights are there.
     kv_room = plan.kv_room if plan.placed and plan.placement.kv_offload else None
     return PlannedLoad(replace(options, placement=plan.placement, kv_room=kv_room), plan)
+
+
+def _read_draft(draft: Artifact | None) -> Header | None:
+    """None where it tells nothing, as of a model without weights."""
+    try:
+        return None if draft is None else read_header(draft)
+    except ArtifactError:
+        return None
 
 
 def verify_plan(

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.engine import Engine
 from core.contract.options import KvType, LoadOptions, Pooling
-from core.contract.placement import HOST
+from core.contract.placement import HOST, DeviceTaken, Placement
 from core.devices.device import Backend, Device, DeviceKind
 from core.engines.registry import Engines
 from core.errors import NotDownloaded
+from core.guide import WEIGHTS
+from core.models.fit.estimate import Fit
 from core.models.fit.plan import count_reserve
 from core.models.fit.records import ENOUGH_LOADS
 from core.models.formats.format import Format
@@ -22,10 +24,12 @@ from core.models.formats.source import Files
 from core.models.resolve import resolve_own
 from core.models.store import Store
 from core.plugins import Plugin
+from core.settings.model import ModelSettings
 from core.settings.profile import Profile
 from core.settings.schema import Settings
 from core.snapshots import ModelKind
 from core.trial.probe import Prober
+from tests.fakes.shaped_headers import HALF, make_header
 from tests.fakes.support import folders_in
 
 GUIDE = resolve_own("guide")
@@ -42,9 +46,12 @@ def test_a_trial_run_records_what_a_model_took_beside_what_was_estimated(store: 
     engine = Engines().get("llamacpp")
     prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
     (record,) = store.records.all()
-    assert (record.engine, record.architecture) == ("llamacpp", "llama")
+    assert (record.engine, record.model.architecture) == ("llamacpp", "llama")
+    (host,) = record.devices
     # Beside a model this small the library's own pages count, and how many it touches depends on the processor.
-    assert abs(record.measured - record.predicted.loaded) < 2 * record.predicted.overhead
+    assert abs(host.measured - host.predicted.loaded) < 2 * host.predicted.overhead
+    judged = store.judge(store.header(GUIDE))
+    assert judged.seen == record
     # A verdict that is kept measures nothing anew.
     prober.probe(engine, LOCATION, GUIDE, LoadOptions(threads=1), threading.Event(), budget=20.0)
     assert len(store.records.all()) == 1
@@ -55,13 +62,67 @@ def test_estimates_are_corrected_by_what_loading_took(store: Store) -> None:
     before = store.judge(header).fit.parts
     options = LoadOptions(ctx_size=2048, slots=1)
     store.learn("llamacpp", GUIDE, options, 0)
-    predicted = store.records.all()[0].predicted
-    rest = predicted.compute + predicted.vocabulary + predicted.overhead
-    for _ in range(ENOUGH_LOADS):
-        store.learn("llamacpp", GUIDE, options, predicted.loaded + rest)
+    predicted = store.records.all()[0].devices[0].predicted
+    store.learn("llamacpp", GUIDE, options, predicted.loaded + (1 << 20))
     after = store.judge(header).fit.parts
-    assert after.overhead == 2 * before.overhead
+    assert after.overhead == before.overhead + (1 << 20)
+    # Of another model it is the median of several loads.
+    other = replace(header, name="another")
+    assert store.judge(other).fit.parts == before
+    rest = predicted.compute + predicted.vocabulary + predicted.overhead
+    for number in range(ENOUGH_LOADS):
+        store.learn("llamacpp", GUIDE, replace(options, ctx_size=512 + number), predicted.loaded + rest)
+    assert store.judge(other).fit.parts.overhead > 1.5 * before.overhead
     assert (after.weights, after.kv) == (before.weights, before.kv)
+
+
+def test_what_a_placement_took_is_learned_of_each_device(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Device("here", DeviceKind.HOST, 1 << 40, 1 << 39)
+    card = Device("a card", DeviceKind.CARD, 1 << 40, 1 << 39, "CUDA0", Backend.CUDA)
+    monkeypatch.setattr("core.models.store.list_devices", lambda: (host, card))
+    options = LoadOptions(ctx_size=512, slots=1, placement=Placement(devices=("CUDA0",), layers=2))
+    # In a process of which devices have a part, main memory alone says nothing.
+    store.learn("llamacpp", GUIDE, options, 1 << 20)
+    assert store.records.all() == []
+    store.learn_placed("llamacpp", GUIDE, options, (DeviceTaken(HOST, 1 << 20), DeviceTaken("CUDA0", 2 << 20)))
+    (record,) = store.records.all()
+    assert [(each.device, each.measured) for each in record.devices] == [(HOST, 1 << 20), ("CUDA0", 2 << 20)]
+    assert sum(each.predicted.weights for each in record.devices) >= store.header(GUIDE).weight_bytes
+    assert min(each.predicted.weights for each in record.devices) > 0
+
+
+def test_what_drafts_for_a_model_is_a_part_of_what_it_needs(tmp_path: Path) -> None:
+    draft = tmp_path / "small.gguf"
+    draft.write_bytes(WEIGHTS.read_bytes())
+    options = LoadOptions(ctx_size=256, slots=1)
+    header = make_header(HALF)
+
+    def judge(settings: Settings, profile: Profile = Profile()) -> Fit:
+        store = Store(settings, folders_in(tmp_path), Engines({"llamacpp": LOCATION}), options)
+        return store.judge(header, profile=profile).fit
+
+    alone = judge(Settings()).parts.needed
+    assert judge(Settings(model=ModelSettings(draft="prompt-lookup"))).parts.needed == alone
+    asked = [
+        judge(Settings(model=ModelSettings(draft=str(draft)))),
+        judge(Settings(), Profile(draft=str(draft))),
+    ]
+    # With its KV cache and all else that it takes.
+    assert all(fit.parts.needed > alone + draft.stat().st_size + (1 << 20) for fit in asked)
+    lost = judge(Settings(), Profile(draft=str(tmp_path / "gone.gguf")))
+    assert lost.parts.needed == alone
+    assert lost.notes[0].startswith("What is to draft for it is not here, or cannot be read")
+
+
+def test_the_profile_of_a_model_is_found_by_its_name_and_by_what_it_is_loaded_from(tmp_path: Path) -> None:
+    profiles = {"small": Profile(source="owner/repo", draft="guide"), "guide": Profile(slots=3)}
+    store = Store(Settings(models=profiles), folders_in(tmp_path), Engines({"llamacpp": LOCATION}), LoadOptions())
+    assert [store.find_profile(name) for name in ("small", "owner/repo", "guide", "other")] == [
+        profiles["small"],
+        profiles["small"],
+        profiles["guide"],
+        Profile(),
+    ]
 
 
 def test_what_cannot_be_read_is_not_recorded_and_expected_to_take_its_size(store: Store, tmp_path: Path) -> None:

@@ -197,7 +197,11 @@ def _look_into(store: Store, entry: LibraryEntry, memory: tuple[Device, ...]) ->
     try:
         header = store.header(artifact)
         kind = store.expect_kind(artifact, header=header)
-        return _Finding(kind, store.judge(header, memory=memory).fit.verdict, header.quantization)
+        return _Finding(
+            kind,
+            store.judge(header, profile=store.find_profile(entry.name), memory=memory).fit.verdict,
+            header.quantization,
+        )
     except BenchtopError:
         # Formats without a header, and damage, which loading tells.
         return _Finding()

@@ -205,7 +205,8 @@ class Details(Container):
             except BenchtopError as error:
                 self._put(item.key, Leaf(note=str(error)))
                 return
-            await self._begin(item.key, Leaf(header=header, memory=await asyncio.to_thread(list_memory)), 0)
+            memory = await asyncio.to_thread(list_memory)
+            await self._begin(item.key, Leaf(name=entry.name, header=header, memory=memory), 0)
         finally:
             if self._reading == item.key:
                 self._reading = ""
@@ -242,9 +243,8 @@ class Details(Container):
 
     async def _begin(self, key: str, leaf: Leaf, usual: int) -> None:
         """The first verdict is for what loading would choose; there the slider starts."""
-        (first,) = await asyncio.to_thread(
-            judge_headers, self._store(), leaf.headers[usual : usual + 1], None, self._machine or leaf.memory
-        )
+        header, memory = leaf.headers[usual : usual + 1], self._machine or leaf.memory
+        (first,) = await asyncio.to_thread(judge_headers, self._store(), leaf.name, header, None, memory)
         if first is None:
             self._put(key, leaf)
             return
@@ -266,7 +266,7 @@ class Details(Container):
     async def _judge(self, key: str) -> None:
         leaf, machine = self._leaves[key], self._machine
         memory = machine or leaf.memory
-        verdicts = await asyncio.to_thread(judge_headers, self._store(), leaf.headers, leaf.dial, memory)
+        verdicts = await asyncio.to_thread(judge_headers, self._store(), leaf.name, leaf.headers, leaf.dial, memory)
         now = self._leaves[key]
         if (now.dial, now.headers, self._machine) == (leaf.dial, leaf.headers, machine):
             self._put(key, replace(now, verdicts=verdicts))
@@ -343,7 +343,7 @@ class Details(Container):
                 label = f"{self.choice.quant.label} " if self.choice is not None else ""
                 lines.append(Content(label).append(facts.format_verdict(verdict)))
             lines.append(facts.format_sum(verdict, paired=self._narrow))
-            lines += facts.format_plan(verdict)
+            lines += facts.format_plan(verdict, imagined=bool(self._machine))
             lines += facts.list_fit_notes(verdict)
         if (choice := self.choice) is not None and not choice.runs:
             lines.append(Content.styled(f"No engine here runs {choice.quant.format} models.", "$warning"))

@@ -12,7 +12,7 @@ from textual.content import Content
 from core.foreign_text import make_printable
 from core.models.catalog import Task
 from core.models.fit.estimate import Judged, Verdict
-from core.models.fit.plan_words import describe_plan
+from core.models.fit.plan_words import describe_load, describe_plan
 from core.models.formats.header import Header
 from core.models.formats.registry import load_formats
 from core.sizes import format_size
@@ -220,10 +220,13 @@ def format_verdict(judged: Judged) -> Content:
     return format_verdict_word(judged.fit.verdict).append(Content.styled(most, "$quiet"))
 
 
-def format_plan(judged: Judged) -> list[Content]:
-    """Where it would lie, where there is a choice, and how fast it would be with where that is known from."""
+def format_plan(judged: Judged, *, imagined: bool) -> list[Content]:
+    """Where it would lie, where there is a choice, what it took when it was loaded here, and how fast it would be with
+    where that is known from. `imagined`: on another machine."""
     plan, speed = judged.fit.plan, judged.speed
     lines = [describe_plan(plan)] if plan.whole else []
+    if judged.seen is not None and not imagined:
+        lines.append(describe_load(judged.seen))
     if speed is not None and plan.fits:
         lines.append(f"{speed.words[:1].upper()}{speed.words[1:]}, by the {speed.basis.value}; tui bench measures it.")
     return [Content.styled(line, "$quiet") for line in lines]

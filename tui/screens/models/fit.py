@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -110,14 +111,13 @@ def choose_to_read(choices: Iterable[QuantChoice], preferred: Quant | None) -> t
 
 
 def judge_headers(
-    store: Store, headers: Sequence[Header | None], dial: Dial | None, memory: tuple[Device, ...]
+    store: Store, name: str, headers: Sequence[Header | None], dial: Dial | None, memory: tuple[Device, ...]
 ) -> tuple[Judged | None, ...]:
-    """The verdict of each header, for the dial's context or as it would be loaded. Reads the records on disk."""
-    asked = (dial.context, dial.kv) if dial is not None else (None, None)
-    return tuple(
-        store.judge(header, context=asked[0], kv=asked[1], memory=memory) if header is not None else None
-        for header in headers
-    )
+    """The verdict of each header of a model that goes by a name, for the dial's context or as it would be loaded. Reads
+    the records on disk."""
+    context, kv = (dial.context, dial.kv) if dial is not None else (None, None)
+    judge = partial(store.judge, profile=store.find_profile(name), context=context, kv=kv, memory=memory)
+    return tuple(judge(header) if header is not None else None for header in headers)
 
 
 def read_machine(text: str, host: Device) -> tuple[Device, ...]:

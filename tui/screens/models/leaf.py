@@ -24,6 +24,8 @@ class Leaf(Struct, frozen=True):
     """What was found out about one model. Its verdicts stand in the order of its choices, or there is one."""
 
     choices: tuple[QuantChoice, ...] = ()
+    name: str = ""
+    """By which the settings may want something of it."""
     header: Header | None = None
     """Of a model that is here."""
     dial: Dial | None = None
@@ -77,7 +79,7 @@ def list_quants(store: Store, item: Item, here: Collection[str]) -> Leaf:
     index = next(number for number, each in enumerate(choices) if each.quant == usual)
     gated = any(repository.gated for _, repository in found)
     note = f"The owner of {item.name} wants to be asked before a download." if gated else ""
-    return Leaf(tuple(choices), usual=index, note=note, memory=list_memory(), gated=gated)
+    return Leaf(tuple(choices), item.name, usual=index, note=note, memory=list_memory(), gated=gated)
 
 
 def _name_repositories(item: Item, formats: Sequence[FormatName]) -> list[HubName]:

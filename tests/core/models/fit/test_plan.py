@@ -63,6 +63,8 @@ def test_each_device_takes_what_llama_cpp_told_of_it(
     )
     passes = replace(count_passes(header, SETUP), outputs=512)
     host, device = place_parts(header, SETUP, arrangement, 2, passes=passes)
+    # A buffer is there before all of it is touched.
+    host = replace(host, compute=host.compute + host.filling)
     for part, (of_host, of_device) in told.items():
         assert getattr(host, part) / MIB == pytest.approx(of_host, rel=0.05), part
         assert getattr(device, part) / MIB == pytest.approx(of_device, rel=0.05), part
@@ -215,12 +217,13 @@ def test_zero_layers_leave_the_accelerators_idle() -> None:
 
 
 def test_what_is_loaded_beside_a_model_leaves_less_for_it() -> None:
-    beside = Companions(draft=GIB, projector=GIB // 2, adapters=100 * MIB)
+    beside = Companions(draft=HEADERS[HALF], adapters=100 * MIB)
     free = card(8 * GIB + RESERVE)
+    draft = estimate_parts(HEADERS[HALF], Setup(SETUP.context, slots=SETUP.slots)).needed
     alone = plan_placement(HEADERS[SEVEN], SETUP, [HOST, free])
     with_others = plan_placement(HEADERS[SEVEN], SETUP, [HOST, free], companions=beside)
     assert with_others.placed < alone.placed
-    assert sum(share.parts.beside for share in with_others.shares) == GIB + GIB // 2 + 100 * MIB
+    assert sum(share.parts.beside for share in with_others.shares) == draft + 100 * MIB
     assert with_others.on_devices[0].parts.needed <= 8 * GIB
 
 

@@ -1,6 +1,7 @@
 """What the flags about measuring mean when a model is loaded, with real trial runs of the built-in model."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import ENGINES, Engines
 from core.errors import LoadFailed, MemoryShort
 from core.models.fit.plan import Correction, leave_uncorrected
+from core.models.formats.header import Header
 from core.models.resolve import resolve_own
 from core.serving.pool import planning
 from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
@@ -191,7 +193,7 @@ def test_plans_are_made_with_what_earlier_loads_have_taught(tmp_path: Path, monk
     monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE,))
     taught: list[str] = []
 
-    def correct(name: str) -> Correction:
+    def correct(name: str, _: Header) -> Correction:
         taught.append(name)
         return lambda parts: replace(parts, overhead=64 << 30)
 
@@ -202,7 +204,7 @@ def test_plans_are_made_with_what_earlier_loads_have_taught(tmp_path: Path, monk
     assert set(taught) == {"llamacpp"}
     plain, corrected = (
         planning.plan_options(Crowded(), GUIDE, LoadOptions(), correct=each)
-        for each in (leave_uncorrected, correct(""))
+        for each in (lambda _: leave_uncorrected, partial(correct, ""))
     )
     assert plain.plan is not None
     assert corrected.plan is not None
