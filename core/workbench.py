@@ -18,6 +18,7 @@ from core.decoding.masks.trials import FormTrials
 from core.devices.device import Device, DeviceKind
 from core.devices.listing import open_lister
 from core.engines.registry import Engines
+from core.errors import EngineFailed
 from core.lanes import WorkLanes
 from core.telemetry.last_moments import open_last_moments
 from core.models.downloads.manager import Downloads
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from core.settings.telemetry import TelemetrySettings
 
 
+TELL_SECONDS: Final = 0.3
+"""That the event loop has to tell clients that the process is about to end."""
 FLUSH_SECONDS: Final = 0.5
 """That each file may take to be written where the process is about to end."""
 
@@ -178,8 +181,11 @@ class Workbench:
         return self.models.store.downloads
 
     def _keep_all(self, why: str) -> None:
-        """Something outside ends the process: what has come to its end is kept."""
+        """Something outside ends the process: clients are told, and what has come to its end is kept."""
         self._witness.ending(why)
+        for host in self.models.hosts:
+            host.fail_all(EngineFailed(why))
+        time.sleep(TELL_SECONDS)
         if self.conversations is not None:
             self.conversations.flush(FLUSH_SECONDS)
         if self.usage is not None:

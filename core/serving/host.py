@@ -224,6 +224,11 @@ class Host:
         self._serving.cancel(job)
         return True
 
+    def fail_all(self, error: BenchtopError) -> None:
+        """Tell all requests of an error: the process is about to end. From any thread."""
+        if self._serving is not None:
+            self._serving.fail_all(error)
+
     def end_thinking(self, request_id: str) -> bool:
         """Have a request's thoughts end, those under way and those to come. False where no such request is queued or
         running, or where none of its thoughts can be told apart here."""

@@ -65,6 +65,11 @@ class ModelLoop(ABC, Generic[AnyJob]):
         else:
             self._interrupt(job)
 
+    def fail_all(self, error: BenchtopError) -> None:
+        """Tell all who wait or are served of an error, though the model goes on or hangs. From any thread."""
+        for job in self._jobs():
+            job.stream.post([Failed(error)])
+
     def stop(self) -> None:
         """End `run` after the work under way; what is running or waiting fails. Idempotent."""
         self._stopping.set()
