@@ -35,9 +35,10 @@ def weigh_load(engine: Engine, artifact: Artifact, options: LoadOptions) -> tupl
 
 def import_beforehand(engine: Engine, artifact: Artifact) -> None:
     """What loading would import, and a server has long imported: modules are no part of a model."""
-    if isinstance(engine, Measurable):
-        for module in engine.libraries:
-            import_module(module)
+    if not isinstance(engine, Measurable):
+        return
+    for module in engine.libraries:
+        import_module(module)
     with suppress(ArtifactError):
         # Reading it imports what knows the formats.
         read_header(artifact)

@@ -179,8 +179,9 @@ def count_pass_bytes(header: Header, setup: Setup, passes: Passes, outputs: int)
     if setup.pooled:
         return _count_pooled_pass(header, passes, passes.begun), _count_pooled_pass(header, passes, passes.computed)
     empty, full = (
-        compute_bytes(header, cells, passes.computed, outputs, flash_attention=passes.flash)
-        for cells in (passes.begun, passes.seen)
+        compute_bytes(header, cells, passes.computed, rows, flash_attention=passes.flash)
+        # The first passes draw once, whatever number of rows there is room for.
+        for cells, rows in ((passes.begun, min(outputs, 1)), (passes.seen, outputs))
     )
     return empty, full
 
