@@ -139,7 +139,7 @@ def test_an_rpc_server_that_dies_in_the_middle_of_an_answer_is_named_and_what_en
                 lines = answer.iter_lines()
                 assert next(lines).startswith("data: ")
                 server.process.kill()
-                said = []
+                said: list[str] = []
                 with suppress(httpx.HTTPError):
                     said += lines
             assert any(f"RPC server {endpoint}, which does not answer any more" in line for line in said)
