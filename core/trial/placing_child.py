@@ -17,7 +17,7 @@ from core.contract.options import LoadOptions
 from core.contract.placement import HOST, DeviceTaken, Placement
 from core.errors import BenchtopError, MemoryShort
 from core.trial.child_process import take_request
-from core.trial.weighing import weigh_load
+from core.trial.weighing import measure_load
 
 
 class PlacingRequest(Struct, frozen=True):
@@ -66,7 +66,7 @@ def main() -> None:
 
 def _try(engine: Engine, request: PlacingRequest, index: int, options: LoadOptions) -> PlacingLine:
     try:
-        model, taken = weigh_load(engine, request.artifact, options)
+        model, taken = measure_load(engine, request.artifact, options)
         model.shutdown()
     except MemoryShort as error:
         return PlacementFailed(index, str(error), short=True, device=error.device)

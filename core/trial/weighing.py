@@ -19,7 +19,7 @@ from core.models.formats.read import read_header
 from core.requests import Sampling
 
 
-def weigh_load(engine: Engine, artifact: Artifact, options: LoadOptions) -> tuple[Model, tuple[DeviceTaken, ...]]:
+def measure_load(engine: Engine, artifact: Artifact, options: LoadOptions) -> tuple[Model, tuple[DeviceTaken, ...]]:
     """Load a model and compute its first passes: what that took of each device, the host first, whatever else has been
     loaded before. Raises as the engine does."""
     import_beforehand(engine, artifact)

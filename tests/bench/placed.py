@@ -119,9 +119,9 @@ def _compare(share: DeviceShare, seen: PlacedTaken) -> tuple[object, ...]:
 def measure(case: PlacedCase) -> PlacedTaken:
     """In this process. Nothing else may have been loaded before."""
     from core.engines.llamacpp.engine import LlamaCppEngine
-    from core.trial.weighing import weigh_load
+    from core.trial.weighing import measure_load
 
-    model, taken = weigh_load(LlamaCppEngine(), _find_artifact(Path(case.path)), case.options)
+    model, taken = measure_load(LlamaCppEngine(), _find_artifact(Path(case.path)), case.options)
     return PlacedTaken(taken, model.spec.buffers)
 
 
