@@ -26,8 +26,6 @@ MODES: Final[Mapping[SplitMode, int]] = {
     SplitMode.LAYER: native.LLAMA_SPLIT_MODE_LAYER,
     SplitMode.ROW: native.LLAMA_SPLIT_MODE_ROW,
 }
-STANDARD_ERROR: Final = 2
-"""The descriptor, whatever Python calls so at the moment."""
 
 
 class _Override(ctypes.Structure):
@@ -80,8 +78,8 @@ class NativeDevices:
         if "rpc" in said.lower():
             open_last_moments().spend(explain_loss(self._servers))
         else:
-            # As the library itself would have.
-            os.write(STANDARD_ERROR, f"{said}\n".encode())
+            # On standard error, whatever Python calls so at the moment, as the library itself would have.
+            os.write(2, f"{said}\n".encode())
 
     def find_buffers(self, rule: TensorRule, devices: Mapping[str, GgmlDevice]) -> int:
         """The type of buffers where the tensors of a rule are to lie."""
