@@ -20,7 +20,6 @@ from core.devices.listing import open_lister
 from core.engines.registry import Engines
 from core.errors import EngineFailed
 from core.lanes import WorkLanes
-from core.telemetry.last_moments import open_last_moments
 from core.models.downloads.manager import Downloads
 from core.models.store import Store
 from core.observing.meter import Meter
@@ -37,6 +36,7 @@ from core.serving.usage_ledger import UsageLedger
 from core.settings.schema import Folders, Settings, find_folders
 from core.snapshots import DeviceGauge, MachineSnapshot, RequestRow, Snapshot
 from core.supervision import NoWitness, Past, Witness
+from core.telemetry.last_moments import open_last_moments
 from core.telemetry.model_log import ModelLogs
 from core.trial.probe import Prober
 from core.usage import UsageAccount

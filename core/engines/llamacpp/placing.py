@@ -18,8 +18,8 @@ from core.devices.ggml import GgmlDevice, GgmlLibrary
 from core.devices.library import find_library_folder
 from core.devices.servers import add_server, check_server, explain_loss, list_lost
 from core.errors import LoadFailed
-from core.telemetry.last_moments import open_last_moments
 from core.models.formats.layout import EXPERTS
+from core.telemetry.last_moments import open_last_moments
 
 MODES: Final[Mapping[SplitMode, int]] = {
     SplitMode.NONE: native.LLAMA_SPLIT_MODE_NONE,
