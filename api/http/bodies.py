@@ -68,7 +68,7 @@ def _no_json(raw: bytes, error: UnicodeDecodeError | msgspec.DecodeError | Recur
     if isinstance(error, RecursionError):
         return RequestError("The body is nested too deeply.")
     if told := explain_body(raw, str(error)):
-        return RequestError(told)
+        return RequestError(told.words, told.field)
     if isinstance(error, UnicodeDecodeError):
         return RequestError("The body is not UTF-8.")
     return RequestError(f"The body is not JSON: {_lower_first(str(error))}.")

@@ -4,21 +4,69 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import Final
+
+from msgspec import Struct
+
+from core.foreign_text import make_printable
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _WORD = re.compile(rb"-?(?:NaN|Infinity|nan|inf|None|True|False|undefined)\b")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\],]', re.DOTALL)
 _FORM = re.compile(rb"[A-Za-z0-9_.%+\[\]-]{1,64}=[^\r\n]*")
 
 
-def explain_body(raw: bytes, said: str) -> str | None:
-    """A sentence about `raw`, of which msgspec has `said` why it is no JSON; None where its own words are as good.
+MOST_LOOKED_THROUGH_BYTES: Final = 64 * 1024
+"""Before a fault, to find the field that it stands in."""
+MOST_PATH_CHARACTERS: Final = 128
+
+
+class BodyFault(Struct, frozen=True):
+    words: str
+    """A sentence."""
+    field: str | None = None
+    """The path of the value that is none, where it stands near enough to the beginning."""
+
+
+def explain_body(raw: bytes, said: str) -> BodyFault | None:
+    """What is wrong with `raw`, of which msgspec has `said` why it is no JSON; None where its own words are as good.
 
     Looks at the beginning and at the offset of the fault alone, however long the body is.
     """
     found = _OFFSET.search(said)
     offset = int(found[1]) if found else len(raw)
-    return _by_its_look(raw) or _by_its_halves(raw, offset, said) or _by_its_words(raw, offset)
+    if look := _by_its_look(raw):
+        return BodyFault(look)
+    return _by_its_halves(raw, offset, said) or _by_its_words(raw, offset)
+
+
+def find_field(raw: bytes, offset: int) -> str | None:
+    """The path of what stands at an offset of JSON that is sound up to there, as `messages[0].content`."""
+    if offset > MOST_LOOKED_THROUGH_BYTES:
+        return None
+    # Of each box that is open: the name that was read last of an object, the number of a list's member.
+    places: list[str | int | None] = []
+    named = False
+    for token in _TOKEN.finditer(raw, 0, offset):
+        match token[0]:
+            case b"{" | b"[" as begin:
+                places.append(None if begin == b"{" else 0)
+                named = False
+            case b"}" | b"]":
+                if places:
+                    places.pop()
+                named = True
+            case b",":
+                if places and isinstance(places[-1], int):
+                    places[-1] += 1
+                named = False
+            case text:
+                if places and not isinstance(places[-1], int) and not named and text.endswith(b'"'):
+                    places[-1] = text[1:-1].decode("utf-8", "replace")
+                    named = True
+    path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in places if each is not None)
+    return make_printable(path.lstrip(".")[:MOST_PATH_CHARACTERS]) or None
 
 
 def _by_its_look(raw: bytes) -> str | None:
@@ -55,7 +103,7 @@ def _detect_wide_encoding(raw: bytes) -> str | None:
     return None
 
 
-def _by_its_halves(raw: bytes, offset: int, said: str) -> str | None:
+def _by_its_halves(raw: bytes, offset: int, said: str) -> BodyFault | None:
     """A half at the end of the body is one after which msgspec misses the other, and so says "truncated"."""
     if "surrogate" not in said and "truncated" not in said:
         return None
@@ -64,9 +112,10 @@ def _by_its_halves(raw: bytes, offset: int, said: str) -> str | None:
         escaped = (len(before) - len(before.rstrip(b"\\"))) % 2
         if not escaped and not _other_half(raw, found):
             escape = found[0].decode("ascii")
-            return (
+            return BodyFault(
                 f"The escape {escape} at byte {found.start()} of the body is half a surrogate pair, which is no "
-                "character; send both halves, or the character itself."
+                "character; send both halves, or the character itself.",
+                find_field(raw, found.start()),
             )
     return None
 
@@ -83,9 +132,13 @@ def _is_first(half: bytes) -> bool:
     return half[3:4] in b"89abAB"
 
 
-def _by_its_words(raw: bytes, offset: int) -> str | None:
+def _by_its_words(raw: bytes, offset: int) -> BodyFault | None:
     start = offset - 1 if offset and raw[offset - 1 : offset] == b"-" else offset
     found = _WORD.match(raw, max(0, start))
-    return (
-        f"The body has {found[0].decode('ascii')} at byte {max(0, start)}, which JSON does not know." if found else None
+    if found is None:
+        return None
+    field = find_field(raw, found.start())
+    where = f" in `{field}`" if field else ""
+    return BodyFault(
+        f"The body has {found[0].decode('ascii')} at byte {found.start()}{where}, which JSON does not know.", field
     )

@@ -3,6 +3,7 @@ know how much too long a prompt is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -14,7 +15,7 @@ from api.http.errors import ErrorBody, ErrorDialect, ErrorReply, encode_headers,
 from core.errors import ContextExceeded
 
 EXCEEDED: Final = "exceed_context_size_error"
-TYPES: Final = {
+TYPES: Final[Mapping[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.NOT_FOUND: "not_found_error",
@@ -69,7 +70,7 @@ def write_chat_error(error: Exception, _: str = "") -> ErrorReply:
 
 
 def find_native_type(error: Exception, status: int, usual: str) -> str:
-    return EXCEEDED if isinstance(error, ContextExceeded) else TYPES.get(HTTPStatus(status), usual)
+    return EXCEEDED if isinstance(error, ContextExceeded) else TYPES.get(status, usual)
 
 
 NATIVE_ERRORS: Final = ErrorDialect(write_native_error, NativeErrorBody, choose_status=int, tells_codes=False)

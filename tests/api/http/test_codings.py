@@ -9,6 +9,7 @@ import zlib
 import httpx
 import pytest
 
+from api.http.bodies import find_fault
 from tests.api.conftest import Served, chat_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -119,6 +120,23 @@ async def test_what_is_no_json_is_told_as_what_it_is_on_every_path(
     response = await echo.http.post(path, content=body)
     assert response.status_code == 400
     assert said in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"a": 1, "b": NaN}', "b"),
+        (b'{"a": {"x": "y, {"}, "b": [0, [1], NaN]}', "b[2]"),
+        (b'{"a": [{"x": 1, "y": {"\\"z": NaN}}]}', 'a[0].y.\\"z'),
+        (b'{"a": "x \\ud800"}', "a"),
+        (b"NaN", None),
+        (b'{"a": "' + b"x" * 70_000 + b'", "b": NaN}', None),
+    ],
+)
+async def test_what_is_no_value_is_told_with_its_field(body: bytes, field: str | None) -> None:
+    fault = find_fault(body)
+    assert fault is not None
+    assert fault.field == field
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/json; charset=x"])

@@ -173,7 +173,8 @@ async def test_the_tokens_of_an_input_are_counted(echo: Served) -> None:
     [
         (b'{"model":"echo","input":' + b"[" * 100_000, None),
         (b'{"model":"echo","input":[' + b'{"a":' * 100_000, None),
-        (b'{"model":"echo","input":"x","temperature":NaN}', None),
+        (b'{"model":"echo","input":"x","temperature":NaN}', "temperature"),
+        (b'{"model":"echo","input":[{"role":"user","content":"\\ud800"}]}', "input[0].content"),
         (b'{"model":"echo","input":"x","max_output_tokens":1e10}', "max_output_tokens"),
         (b'{"model":"echo","input":"x","max_output_tokens":"many"}', "max_output_tokens"),
         (b'{"model":"echo","input":[{"role":"user","content":"\xff"}]}', None),
