@@ -80,7 +80,7 @@ class ModelFactory:
             answers=self._settings.answers,
             prompts=self._settings.prompts,
             reasoning=self._wish_reasoning(member.profile),
-            variables=member.profile.chat_template_kwargs,
+            variables=member.profile.chat_template_kwargs or {},
             lanes=self._lanes,
             store=self._prefixes,
             reuse=self._settings.cache.enabled,

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from core.contract.models import ModelSpec
-from core.errors import ContextExceeded, ModelNotAllowed, ModelNotFound, RequestError
+from core.errors import ContextExceeded, ModelNotAllowed, ModelNotFound, NotDownloaded, RequestError
 from core.names import clean_name, shorten_name
 from core.requests import Caller, Generation
 from core.serving.ability import Request, find_ability
@@ -182,7 +182,14 @@ class RequestIntake:
     async def _lease(self, model: str, caller: Caller) -> Lease:
         """Nothing is looked up or loaded for a caller that may not use it."""
         self.check_model(model, caller)
-        return await self._models.lease(model)
+        try:
+            return await self._models.lease(model)
+        except ModelNotFound as error:
+            # Of one that is merely not downloaded yet, it is told how that is done.
+            if self._routes.stand_in is None or isinstance(error, NotDownloaded):
+                raise
+        self.check_model(self._routes.stand_in, caller)
+        return await self._models.lease(self._routes.stand_in)
 
     def cancel(self, request_id: str) -> bool:
         """False when no such request waits, for its model or for a slot, or runs."""

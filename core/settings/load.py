@@ -43,7 +43,10 @@ class LoadedSettings(Struct, frozen=True):
     present: bool
 
     def origin(self, key: Key) -> Origin:
-        return self.origins.get(key, DEFAULT)
+        if key in self.origins:
+            return self.origins[key]
+        # A table of the user's own keys comes from where the first of them does.
+        return next((origin for each, origin in self.origins.items() if each[: len(key)] == key), DEFAULT)
 
 
 def load_settings(

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from core.chat.template import RESERVED
-from core.requests import Sampling, SamplingWish, Scalar
+from core.requests import Sampling, SamplingWish
 from core.settings.model import ModelSettings
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -44,10 +44,10 @@ class Profile(ModelSettings, frozen=True):
     pin: bool = False
     """Never unload it for others, or for being idle."""
     sampling: SamplingDefaults = SamplingDefaults()
-    chat_template_kwargs: dict[str, Scalar] = {}
+    chat_template_kwargs: dict[str, str | int | float | bool] | None = None
     """Variables of its chat template, for requests that do not set them."""
 
     def __post_init__(self) -> None:
-        for name in self.chat_template_kwargs:
+        for name in self.chat_template_kwargs or ():
             if name in RESERVED:
                 raise ValueError(f"chat_template_kwargs may not set {name}, which the server sets itself")

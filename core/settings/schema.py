@@ -214,6 +214,13 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True):
     strategy: Annotated[
         Strategy, Meta(description="how that model is chosen (complexity)", extra={"called": "--route-strategy"})
     ] = Strategy.COMPLEXITY
+    stand_in: Annotated[
+        str | None,
+        Meta(
+            description="answer requests for models that are not here with this one, as llama.cpp's server does (none)",
+            extra={"value": "MODEL"},
+        ),
+    ] = None
 
 
 class ProbeSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,10 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import ModelNotAllowed
 from core.guide import WEIGHTS
+from core.requests import Caller
 from core.settings.model import ModelSettings
-from core.settings.schema import BenchSettings, LibrarySettings, PoolSettings, ProbeSettings, ServerSettings, Settings
-from tests.api.conftest import Served, serving
+from core.settings.schema import (
+    BenchSettings,
+    LibrarySettings,
+    PoolSettings,
+    ProbeSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+)
+from tests.api.conftest import Served, serving, user
+from tests.fakes.support import asks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -49,6 +60,17 @@ async def test_a_name_that_two_models_have_is_refused_without_their_folders(tmp_
 async def test_nothing_is_looked_for_where_models_are_not_loaded_on_demand(tmp_path: Path, folder: Path) -> None:
     async with serving(tmp_path / "served", settings(folder, PoolSettings(on_demand=False)), model=None) as served:
         assert (await served.chat(model="mine")).status_code == 404
+
+
+async def test_one_model_stands_in_for_those_that_are_not_here_where_its_user_wants_that(tmp_path: Path) -> None:
+    standing = Settings(server=ServerSettings(port=0), route=RouteSettings(stand_in="echo"))
+    async with serving(tmp_path, standing) as served:
+        answer = await served.complete(model="gpt-3.5-turbo", messages=user("hi"))
+        assert (answer.choices[0].message.content, answer.model) == ("hi", "gpt-3.5-turbo")
+        assert (await served.http.post("/tokenize", json={"model": "other", "content": "hi"})).json()["count"] == 2
+        # A key that is for others may not use it by this way.
+        with pytest.raises(ModelNotAllowed, match="echo"):
+            await served.workbench.requests.submit(asks("hi", "gpt-4", caller=Caller(models=("gpt-*",))))
 
 
 async def listed(served: Served) -> dict[str, str]:

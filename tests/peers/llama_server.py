@@ -85,6 +85,8 @@ def map_arguments(given: argparse.Namespace) -> list[str]:
         "--no-benchmark",
         "--max-queue",
         "64",
+        "--stand-in",
+        alias,
     ]
     slots = given.parallel or 1
     if given.ctx_size:

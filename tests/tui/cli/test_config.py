@@ -259,6 +259,13 @@ def anything(hint: Any, bounds: list[Meta] | None = None) -> st.SearchStrategy[A
     return {bool: st.booleans(), str: TEXT, NoneType: st.none()}[hint]
 
 
+def test_variables_of_a_template_are_shown_with_where_they_are_from(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[models.m.chat_template_kwargs]\ndate_string = "1 May"\n')
+    rows = text(read_settings(config_file=path, environment={}))
+    assert 'chat_template_kwargs = { date_string = "1 May" }  # config file' in rows
+
+
 def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     made = {key: anything(hint) for key, hint in hints.items()}
@@ -269,6 +276,10 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
         made[key] = made[key].filter(lambda name: not str(name).startswith("."))
     if "rpc" in made:
         made["rpc"] = st.sampled_from([("box:50052",), ("a:1", "[::1]:2"), None])
+    if "chat_template_kwargs" in made:
+        made["chat_template_kwargs"] = st.sampled_from(
+            [{"date_string": "1 May", "enable_thinking": False, "n": 1}, None]
+        )
     if "chat_template" in made:
         made["chat_template"] = st.sampled_from(["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None])
     for key in made.keys() & {"disk_folder", "folder"}:
