@@ -266,6 +266,13 @@ def test_variables_of_a_template_are_shown_with_where_they_are_from(tmp_path: Pa
     assert 'chat_template_kwargs = { date_string = "1 May" }  # config file' in rows
 
 
+SAMPLES: dict[str, list[Any]] = {
+    "rpc": [("box:50052",), ("a:1", "[::1]:2"), None],
+    "chat_template": ["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None],
+    "chat_template_kwargs": [{"date_string": "1 May", "enable_thinking": False, "n": 1}, None],
+}
+
+
 def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(kind, include_extras=True)
     made = {key: anything(hint) for key, hint in hints.items()}
@@ -274,14 +281,8 @@ def structures(kind: type[Struct]) -> st.SearchStrategy[Any]:
     for key in made.keys() & {"source", "draft"}:
         # What begins with a dot is a path as seen from the file.
         made[key] = made[key].filter(lambda name: not str(name).startswith("."))
-    if "rpc" in made:
-        made["rpc"] = st.sampled_from([("box:50052",), ("a:1", "[::1]:2"), None])
-    if "chat_template_kwargs" in made:
-        made["chat_template_kwargs"] = st.sampled_from(
-            [{"date_string": "1 May", "enable_thinking": False, "n": 1}, None]
-        )
-    if "chat_template" in made:
-        made["chat_template"] = st.sampled_from(["/a.jinja", "~/a.jinja", "rag", "{{ x }}", ("{{ x", " }}"), None])
+    for key in made.keys() & SAMPLES.keys():
+        made[key] = st.sampled_from(SAMPLES[key])
     for key in made.keys() & {"disk_folder", "folder"}:
         made[key] = st.sampled_from(["/kept", "~/kept", None])
     for key in made.keys() & {"memory_limit", "disk_size"}:
