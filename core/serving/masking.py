@@ -27,5 +27,7 @@ def mask_steps(work: list[tuple[ServedChoice, Work]]) -> MaskedSteps:
         except RequestError as error:
             failed.append((choice, error))
         else:
-            masked.append((choice, replace(item, draft=draft, masks=masks)))
+            # Most let words be.
+            same = not masks and len(draft) == len(item.draft)
+            masked.append((choice, item if same else replace(item, draft=draft, masks=masks)))
     return masked, failed

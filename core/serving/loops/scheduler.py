@@ -338,7 +338,8 @@ class ServingLoop(ModelLoop[RequestJob]):
         spec = self._model.spec
         running = sorted(self._running, key=_turn)
         plan = plan_whole_passes if spec.grain else plan_step
-        rows = count_rows_each(self._model, sum(choice.unscored > 0 for choice in running), len(running))
+        scoring = sum(choice.unscored > 0 for choice in running)
+        rows = count_rows_each(self._model, scoring, len(running)) if scoring else 0
         chunks = plan([self._due(choice, rows) for choice in running], spec.batch, self._limit(running))
         return [(choice, _work(choice, count)) for choice, count in zip(running, chunks, strict=True) if count]
 
