@@ -216,9 +216,33 @@ def test_the_process_knows_no_secrets_and_has_no_files(
             assert "sesame" not in json.dumps(child.environ())
             assert not [each for each in child.open_files() if each.path.startswith(str(tmp_path))]
             assert os.getpgid(child.pid) != os.getpgid(0)
-            assert child.terminal() is None
         finally:
             process.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals there are other things")
+def test_the_process_lets_go_of_the_terminal_of_its_workbench() -> None:
+    pty = pytest.importorskip("pty")
+    code = "\n".join(
+        (
+            "import os, psutil",
+            "os.open(os.ttyname(0), os.O_RDWR)",
+            "from core.chat.process import TemplateProcess",
+            "process = TemplateProcess('{{ x }}')",
+            "process.compile()",
+            "told = [psutil.Process().terminal(), psutil.Process(process._child.pid).terminal()]",
+            "process.close()",
+            "print(told[0] is None, told[1] is None)",
+        )
+    )
+    master, slave = pty.openpty()
+    try:
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, check=False, stdin=slave, start_new_session=True, capture_output=True, text=True)
+        assert done.stdout.split() == ["False", "True"], done.stderr
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no alarms")
