@@ -130,7 +130,6 @@ class _ChoiceReader:
     """One choice's answer."""
 
     def __init__(self, plan: AnswerPlan, schemas: ToolSchemas, index: int, note: Callable[[str], None]) -> None:
-        self._plan = plan
         self._index = index
         self._note = note
         gate = ToolGate(schemas, parallel=plan.parallel)

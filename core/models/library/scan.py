@@ -163,14 +163,6 @@ def build_user_library(
     )
 
 
-def scan_folders(folders: Iterable[Path], loaded: Collection[Path]) -> tuple[LibraryEntry, ...]:
-    """The built-in models, then every model file in `folders`; damaged files are listed as such.
-
-    `loaded` holds the resolved paths of loaded models. Touches the disk.
-    """
-    return Library(here=folders).scan(loaded)
-
-
 def _built_in(name: str) -> Iterator[LibraryEntry]:
     try:
         artifact = resolve_name(BuiltIn(name))

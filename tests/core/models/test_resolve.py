@@ -8,7 +8,7 @@ from core.contract.artifact import SCRIPT
 from core.errors import ArtifactError, ModelNotFound
 from core.guide import WEIGHTS
 from core.models.formats.detect import fingerprint_model
-from core.models.library.scan import scan_folders
+from core.models.library.scan import Library
 from core.models.resolve import resolve_own
 
 
@@ -47,7 +47,7 @@ def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path, content: bytes, 
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=says):
         resolve_own(str(path))
-    (entry,) = [entry for entry in scan_folders([tmp_path], set()) if entry.path == path]
+    (entry,) = [entry for entry in Library(here=[tmp_path]).scan(set()) if entry.path == path]
     assert entry.problem is not None
     assert says in entry.problem
     assert entry.format is None
@@ -64,7 +64,7 @@ def test_a_missing_file_a_folder_and_a_name_with_nul_are_told_apart(tmp_path: Pa
 
 def test_the_library_lists_built_in_models_and_files_once(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(WEIGHTS.read_bytes())
-    entries = scan_folders([tmp_path, WEIGHTS.parent, tmp_path / "missing"], {WEIGHTS})
+    entries = Library(here=[tmp_path, WEIGHTS.parent, tmp_path / "missing"]).scan({WEIGHTS})
     assert [entry.name for entry in entries] == ["guide", "echo", str(tmp_path / "a.gguf")]
     assert [entry.loaded for entry in entries] == [True, False, False]
 
