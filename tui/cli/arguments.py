@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from core.contract.declared import Declared
 
 SECTIONS: Final = (
-    *("server", "ollama", "limits", "queue", "model", "pool", "route", "prompts", "answers", "cache"),
+    *("server", "ollama", "limits", "queue", "model", "pool", "route", "prompts", "answers", "encoding", "cache"),
     *("capture", "bench", "usage", "conversations", "log", "telemetry"),
 )
 """Those whose settings are options of the workbench, in the order of its help."""

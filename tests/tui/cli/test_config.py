@@ -25,7 +25,7 @@ from core.contract.declared import Declared, list_fields
 from core.settings.load import LoadedSettings, read_settings
 from core.settings.profile import Profile, SamplingDefaults
 from core.settings.schema import Settings
-from tui.cli.commands import WORKBENCH, build_parser
+from tui.cli.commands import COMMANDS, WORKBENCH, build_parser
 from tui.cli.config import (
     HIDDEN,
     WIDTH_COLUMNS,
@@ -36,6 +36,7 @@ from tui.cli.config import (
     print_settings,
     show_json,
 )
+from tui.cli.declarations import load_declarations
 
 PATIENCE = 60.0
 
@@ -179,6 +180,16 @@ def test_the_documentation_has_every_option_with_the_words_of_its_declaration() 
     assert len(tables) == 2
     # Between blank lines a table is whole: no row is missing, and none is of something else.
     assert set(tables) <= set(document.split("\n\n"))
+
+
+def test_every_setting_with_a_word_of_help_is_an_option_of_a_command() -> None:
+    options = {name for command in (*COMMANDS, WORKBENCH) for name in build_parser(command).options()}
+    assert [
+        f"{section}.{each.name}"
+        for section, fields in load_declarations().items()
+        for each in fields
+        if f"{section}.{each.name}" not in options
+    ] == []
 
 
 def test_the_documentation_has_every_setting_that_is_no_option() -> None:
