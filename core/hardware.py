@@ -7,7 +7,9 @@ import hashlib
 import os
 import platform
 from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
+from socket import AddressFamily
 
 import psutil
 from msgspec import Struct
@@ -52,6 +54,15 @@ def describe_machine() -> Machine:
         threads=threads,
         memory=psutil.virtual_memory().total,
     )
+
+
+def list_network_addresses() -> list[str]:
+    """Addresses of version 4 by which other machines may know this one, as text."""
+    known = (
+        each.address for of in psutil.net_if_addrs().values() for each in of if each.family is AddressFamily.AF_INET
+    )
+    addresses = map(IPv4Address, known)
+    return [str(each) for each in addresses if not (each.is_loopback or each.is_link_local or each.is_unspecified)]
 
 
 def measure_available_memory() -> int:

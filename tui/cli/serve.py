@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 from api.server import HttpServer
 from core.errors import BenchtopError, ServerError
 from core.foreign_text import make_printable
+from core.hardware import list_network_addresses
+from core.hosts import EVERYWHERE
 from core.snapshots import ModelKind
 from core.supervision import NoWitness, Past, ServerJournal, take_handover
 from core.telemetry import log
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 LOG: Final = log.get_logger(__name__)
 INTERRUPTED_STATUS = 130
+MOST_ADDRESSES: Final = 3
+"""That are told; a machine with virtual networks has many."""
 JOURNAL_SECONDS = 0.5
 """How old the number of requests in a supervised server's journal may be."""
 
@@ -68,7 +72,7 @@ async def _serve(settings: Settings, model: str) -> int:
         # The port comes first: one that is taken should be told before a model has been loaded for a minute, and
         # /health can say `loading` meanwhile.
         await server.start()
-        LOG.info("listening", address=server.url)
+        LOG.info("listening", host=settings.server.host, port=server.port)
         # What is there by now stays. To look through it for garbage, whenever a request brings many objects, would hold
         # up all streams.
         gc.freeze()
@@ -123,6 +127,9 @@ def _announce(server: HttpServer, workbench: Workbench) -> None:
     model = workbench.models.default or ""
     serving = f"{model} with {workbench.models.active_engine}" if model else "no model"
     lines = [f"Serving {serving} at {server.url}/v1"]
+    if workbench.settings.server.host in EVERYWHERE and (elsewhere := list_network_addresses()[:MOST_ADDRESSES]):
+        urls = (f"http://{address}:{server.port}/v1" for address in elsewhere)
+        lines.append(f"Other machines find it at {' or '.join(urls)}")
     if server.ollama_url is not None:
         lines.append(f"Ollama's clients find it at {server.ollama_url}")
     others = [name for name in _all(workbench.settings, model) if name not in workbench.models.loaded_names()]

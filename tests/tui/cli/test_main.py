@@ -20,6 +20,7 @@ import pytest
 
 from api.curl import KEY_VARIABLE
 from core.engines.registry import EngineReport
+from core.hardware import list_network_addresses
 from tui.cli import doctor
 from tui.cli.arguments import Arguments
 from tui.cli.commands import COMMANDS, WORKBENCH, Command, build_parser, guess_command
@@ -365,10 +366,21 @@ def test_a_key_of_the_command_line_is_not_shown_among_the_processes(tmp_path: Pa
             assert httpx.get(f"{url}/v1/models", headers={"x-api-key": key}, timeout=PATIENCE).status_code == 200
 
 
+@pytest.mark.skipif(not list_network_addresses(), reason="this machine is on no network")
+def test_a_server_for_other_machines_says_where_they_find_it(tmp_path: Path) -> None:
+    with served(tmp_path, "--host", "0.0.0.0", "--api-key", "k") as (process, url):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = url.rpartition(":")[2]
+        found = re.search(rf"Other machines find it at (http://\S+:{port})/v1", line)
+        assert found
+        assert httpx.get(f"{found[1]}/health", timeout=PATIENCE).status_code == 200
+
+
 def test_a_key_that_was_made_is_printed(tmp_path: Path) -> None:
     with served(tmp_path, "--host", "0.0.0.0") as (process, url):
         assert process.stdout is not None
-        line = process.stdout.readline()
+        line = next(line for line in process.stdout if line.startswith("API key"))
         key = line.rsplit(" ", 1)[1].strip()
         assert len(key) >= 32
         assert httpx.get(f"{url}/v1/models", timeout=PATIENCE).status_code == 401
