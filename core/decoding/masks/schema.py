@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
+from core.decoding.masks.closing import IN_PLACE, Node, close_objects
+
 Json = Any
 """A value as `json.loads` makes it."""
-Node = dict[str, Json]
 
 MOST_LEVELS: Final = 110
 """Levels that a schema may be nested; the library's reader of JSON stops at 128, and puts some around it."""
@@ -37,8 +38,6 @@ DRAFTS: Final = frozenset(
 IN_ONE: Final = ("items", "additionalProperties")
 IN_LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
 IN_MEMBERS: Final = ("properties", "patternProperties")
-IN_PLACE: Final = ("$ref", "allOf", "anyOf", "oneOf")
-"""Keywords whose schemas hold for the same value, and so may name members or items of it."""
 NUMERIC: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 UNSAID: Final = ("$schema", "$vocabulary", "$dynamicAnchor", "$recursiveAnchor", "additionalItems")
 """Keywords that hold nothing by themselves, once a schema has been rewritten."""
@@ -77,6 +76,7 @@ class _SchemaPreparation:
     def __init__(self, root: Node) -> None:
         self._root = root
         self._seen: set[int] = set()
+        self._nodes: list[Node] = []
         self._waiting: list[tuple[Json, str]] = [(root, "")]
         self._anchors: dict[str, Node] | None = None
 
@@ -88,8 +88,18 @@ class _SchemaPreparation:
             node, place = self._waiting.pop()
             if isinstance(node, dict) and id(node) not in self._seen:
                 self._seen.add(id(node))
+                self._nodes.append(node)
                 self._rewrite(node, place)
                 self._waiting.extend(self._within(node, place))
+        close_objects(self._nodes, self._find_parts)
+
+    def _find_parts(self, node: Node) -> Iterator[Json]:
+        """The schemas that hold for the same value."""
+        if "$ref" in node:
+            yield self._target(node["$ref"], "")
+        for keyword in IN_PLACE:
+            members = node.get(keyword)
+            yield from members if isinstance(members, list) else ()
 
     def _rewrite(self, node: Node, place: str) -> None:
         if str(node.get("$schema", "json-schema.org/schema")).split("://")[-1].rstrip("#/") not in DRAFTS:

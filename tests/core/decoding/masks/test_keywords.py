@@ -253,3 +253,42 @@ def begun(compiled: Compile, schema: dict[str, Any], text: str) -> TokenMask | N
 
 def allows(mask: bytes, token: int) -> bool:
     return bool(mask[token // 8] >> token % 8 & 1)
+
+
+NAMED: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "null"}}}
+OTHER: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "null"}}}
+REFERRED: dict[str, Any] = {"$defs": {"n": NAMED, "o": OTHER}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        NAMED,
+        {**NAMED, "required": ["a"]},
+        {"anyOf": [NAMED, {"type": "array"}]},
+        {"$ref": "#/$defs/n", "description": "d", **REFERRED},
+        {"allOf": [{"$ref": "#/$defs/n"}], **REFERRED},
+    ],
+)
+def test_an_object_has_the_members_that_are_named_where_nothing_is_said_of_others(
+    schema: dict[str, Any], compiled: Compile
+) -> None:
+    assert takes(compiled, schema, '{"a":null}')
+    assert begun(compiled, schema, '{"a":null,') is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object"},
+        {**NAMED, "additionalProperties": {"type": "null"}},
+        {**NAMED, "patternProperties": {"^b$": {"type": "null"}}},
+        {**NAMED, "required": ["b"]},
+        {"allOf": [NAMED, OTHER]},
+        {"allOf": [{"$ref": "#/$defs/n"}, {"$ref": "#/$defs/o"}], **REFERRED},
+        {"allOf": [{"anyOf": [NAMED]}, OTHER]},
+        {**NAMED, "$ref": "#/$defs/o", **REFERRED},
+    ],
+)
+def test_an_object_stays_open_where_more_is_said_of_it_elsewhere(schema: dict[str, Any], compiled: Compile) -> None:
+    assert takes(compiled, schema, '{"a":null,"b":null}')
