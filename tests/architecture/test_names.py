@@ -27,17 +27,16 @@ ONE_WORD = {"main": "what starts a process, as Python has it"}
 VERBS = _words("""
     complete divide order place scale
     abbreviate adapt add adopt advance allow answer append apply ask attach be bound build cancel capture check
-    choose clean clip collate collect compare change compute configure convert correct count create cut declare decode
-    delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine expand explain
-    export extend extract fence fetch fill find fingerprint fit flatten fold forget format frame gather get give grant
-    group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log look
-    lower main make map mark mask match measure mend merge move name normalise normalize open outline pack pair
+    choose clean clip close collate collect compare change compute configure convert correct count create cut declare
+    decode delete derive describe detect digest discard draw drop dump encode enqueue ensure estimate examine expand
+    explain export extend extract fence fetch fill find fingerprint fit flatten fold forget format frame gather get
+    give grant group guess hide hold identify ignore import join judge keep label launch leave limit list load lock log
+    look lower main make map mark mask match measure mend merge move name normalise normalize open outline pack pair
     parse pass pause pick plan poll pool post prepare print project provide purge put quote raise rank read receive
-    refuse register rehearse release remove rename render repeat replay reply report require reset resolve rest
-    restore resume retry reuse rotate run save scan seal search see seed select send separate serve set settle
-    shorten show sign skip sort split start stop store study submit suggest sum summarize supervise swap sync take
-    tell tokenise train transcribe translate trim truncate try unlink unpack unpermute update use verify wait walk
-    watch wrap write
+    refuse register rehearse release remove rename render repeat replay reply report require reset resolve rest restore
+    resume retry reuse rotate run save scan seal search see seed select send separate serve set settle shorten show
+    sign skip sort split start stop store study submit suggest sum summarize supervise swap sync take tell tokenise
+    train transcribe translate trim truncate try unlink unpack unpermute update use verify wait walk watch wrap write
 """)
 """First words of public functions. A verb that is missing here is added; a noun is no verb."""
 QUESTIONS = frozenset({"is", "are", "has", "can", "may", "must", "needs", "looks", "passes"})
