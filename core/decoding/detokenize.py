@@ -90,6 +90,8 @@ class TextStream:
         fewer says."""
         self._stops = tuple(stops)
         self._margin = Margin(indent) if indent else None
+        self._plain = not self._stops and self._margin is None
+        """Whether nothing but the model's own end ends the text."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self.emitted = 0
@@ -134,6 +136,9 @@ class TextStream:
         return text
 
     def _advance(self, text: str) -> str:
+        if self._plain:
+            self.emitted += len(text)
+            return text
         if self.closed:
             return ""
         return self._give_out(self._cut(self._held + text) if self._stops else text)

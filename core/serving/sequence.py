@@ -17,7 +17,7 @@ from core.decoding.detokenize import TextStream
 from core.decoding.masks.token_mask import AnswerMask
 from core.decoding.repetition import LoopGuard
 from core.events import Event, Finished, FinishReason, Prefilled, SoFar, TextDelta, Timings, TokenLogprob, Usage
-from core.requests import ResolvedGeneration, Sampling
+from core.requests import LineBounds, ResolvedGeneration, Sampling
 from core.reuse import Reuse
 from core.serving.content import RequestContent
 from core.serving.job import LoopJob
@@ -134,8 +134,8 @@ class ServedChoice:
         """What it may write; goes on from where it is after a pre-emption, and on a model that was loaded again."""
         self._guard = LoopGuard(job.loop_guard) if job.loop_guard else None
         self._text = TextStream(request.stop, request.lines.indent)
-        self._line_seconds = request.lines.seconds
-        """After which it ends once it has a second line."""
+        self._lines = request.lines if request.lines != LineBounds() else None
+        """What ends it once it has a second line, where anything does."""
         self._has_line = False
         self._shown = job.shown
         ending = job.ending
@@ -230,7 +230,8 @@ class ServedChoice:
         self.generated += 1
         if not end:
             text.append(self._decode(token, tokenizer))
-            self._has_line = self._has_line or (self._line_seconds is not None and "\n" in text[-1])
+            if self._lines is not None:
+                self._has_line = self._has_line or "\n" in text[-1]
         return self._reason(end or self._is_whole_with(token))
 
     def _decode(self, token: int, tokenizer: Tokenizer) -> str:
@@ -302,17 +303,17 @@ class ServedChoice:
             return FinishReason.STOP
         if self.generated >= self.limit:
             return self._limit_reason
-        if self._text.outdented or self._is_late():
+        if self._lines is not None and (self._text.outdented or self._is_late(self._lines)):
             return FinishReason.LENGTH
         if self._guard is not None and self._guard.has_looped(self.tokens):
             self.looped = True
             return FinishReason.LOOP
         return None
 
-    def _is_late(self) -> bool:
-        if self._line_seconds is None or not self._has_line:
+    def _is_late(self, bounds: LineBounds) -> bool:
+        if bounds.seconds is None or not self._has_line:
             return False
-        return self.last_token - self.first_token > self._line_seconds
+        return self.last_token - self.first_token > bounds.seconds
 
     def _events(self, text: str, reason: FinishReason | None) -> list[Event]:
         events: list[Event] = []

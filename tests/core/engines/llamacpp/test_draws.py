@@ -92,3 +92,26 @@ def test_a_step_of_readers_and_writers_draws_for_each_what_it_draws_alone(model:
     together = drawn([greedy] * 4)
     assert [len(tokens) for tokens in together] == [1, 2, 1, 2]
     assert together == drawn([open_to_all] * 4) == drawn([greedy, open_to_all] * 2)
+
+
+def test_where_beginnings_are_joined_a_token_counts_with_those_that_begin_with_it(model: TokenModel) -> None:
+    pieces = {model.tokenizer.piece(token): token for token in range(model.tokenizer.size)}
+    short, long = next(
+        (pieces[text[:-1]], token) for text, token in pieces.items() if len(text) > 1 and text[:-1] in pieces
+    )
+    mask = bytearray(model.tokenizer.size // 8 + 1)
+    for token in (short, long):
+        mask[token // 8] |= 1 << token % 8
+    plain = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, logprobs=5, weighed=True)
+    tokens = model.tokenizer.encode("What is a KV cache?", special=True, begin=True)
+    told = []
+    for sampling in (plain, replace(plain, joins_beginnings=True)):
+        sequence = model.open(sampling)
+        (step,) = model.step([Work(sequence, tokens, sample=True, masks=[bytes(mask)])])
+        told.append((step.tokens, step.logprobs[0]))
+        model.close(sequence)
+    (_, apart), (drawn, joined) = told
+    assert {top.token for top in apart.top} == {short, long}
+    # The likelier of the two stands for both.
+    assert drawn == (apart.top[0].token,)
+    assert [(top.token, top.logprob) for top in joined.top] == [(drawn[0], 0.0)]
