@@ -138,14 +138,15 @@ class ModelLoader:
         placed = self._plan(candidates, options, draft).options
         for candidate in self._in_order(candidates, placed, stop, tell, fresh=fresh):
             try:
-                loaded = self._load(candidate, options, draft, stop, tell, fresh=fresh and len(candidates) == 1)
+                loaded = self._load(candidate, options, draft, stop, tell, fresh=fresh, tried=len(candidates) > 1)
             except (LoadFailed, EngineFailed, EngineUnavailable) as error:
                 log.warning("engine could not load", model=artifact.name, engine=candidate.engine.name, why=str(error))
                 failures.append(error)
             else:
                 left = leave_to_draft(options, loaded)
                 load_draft = partial(self._load_draft, candidate.engine.name, left, stop, tell)
-                return add_draft(loaded, artifact.name, guessing, load_draft)
+                drafted = add_draft(loaded, artifact.name, guessing, load_draft)
+                return replace(drafted, notes=(*dict.fromkeys(map(str, failures)), *drafted.notes))
         if len(failures) == 1:
             raise failures[0]
         # What no engine can do anything about is told once.
@@ -298,12 +299,14 @@ class ModelLoader:
         tell: Callable[[str], None],
         *,
         fresh: bool,
+        tried: bool = False,
     ) -> LoadedModel:
-        """Planned, verified and loaded; planned once more where memory was short in the end. `draft`: a model that will
-        be loaded beside it."""
+        """Planned, verified and loaded; planned once more where memory was short in the end, and without devices where
+        the trial run does not survive them. `draft`: a model that will be loaded beside it; `tried`: what is to be
+        measured afresh was, when the engine was chosen."""
         planned = self._plan_for(candidate, options, draft)
         try:
-            return self._load_planned(candidate, planned, stop, tell, fresh=fresh)
+            return self._load_planned(candidate, planned, stop, tell, fresh=fresh, tried=tried)
         except MemoryShort as error:
             if not planned.uses_devices:
                 raise
@@ -315,6 +318,15 @@ class ModelLoader:
                 f"Memory was short at first, as when other programs take some, so its place was planned anew: {error}"
             )
             return replace(loaded, notes=(note, *loaded.notes))
+        except EngineFailed as error:
+            if not planned.chose_devices:
+                raise
+            log.warning("devices are left out", model=candidate.artifact.name, why=str(error))
+            tell("leaving the devices out: a trial run ended there")
+            planned = self._plan_for(candidate, replace(options, gpu_layers=0), draft)
+            loaded = self._load_planned(candidate, planned, stop, tell, fresh=False)
+            note = f"All of it lies in main memory, for on the devices it failed: {error}"
+            return replace(loaded, notes=(note, *loaded.notes))
 
     def _load_planned(
         self,
@@ -324,6 +336,7 @@ class ModelLoader:
         tell: Callable[[str], None],
         *,
         fresh: bool,
+        tried: bool = False,
     ) -> LoadedModel:
         engine, artifact, options = candidate.engine, candidate.artifact, planned.options
         notes = planned.notes
@@ -335,7 +348,8 @@ class ModelLoader:
             budget = min(bench.budget, TRIAL_SECONDS) if bench.enabled else 0.0
             arguments = (engine, candidate.location, artifact, options, stop)
             follow = _follow_steps(engine.name, options, tell)
-            verdict = self._prober.probe(*arguments, budget=budget, fresh=fresh, tell=follow, skip=self._skip)
+            anew = fresh and not tried
+            verdict = self._prober.probe(*arguments, budget=budget, fresh=anew, tell=follow, skip=self._skip)
             tuned = apply_fitting(engine, artifact, verdict, options)
             if has_other_memory(tuned, options):
                 tuned, corrected = self._verify(candidate, planned, tuned, stop, tell, fresh=False)

@@ -40,6 +40,14 @@ class PlannedLoad(Struct, frozen=True):
         return self.options.placement is not None and not self.options.placement.on_host
 
     @property
+    def chose_devices(self) -> bool:
+        """Whether devices take a part in it, and nobody has said which."""
+        if not self.uses_devices or self.plan is None:
+            return False
+        wish = self.plan.wish
+        return wish.gpu_layers is None and all(rule.device == HOST for rule in wish.rules)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of it: nothing, where there is no choice."""
         if self.plan is None:
@@ -139,7 +147,8 @@ def describe_correction(planned: PlannedLoad, verdict: PlacementVerdict) -> tupl
     layers = placement.count_layers(plan.layers - 1)
     experts = f", the experts of {placement.expert_layers} in main memory" if placement.expert_layers else ""
     now = f"{layers} of {plan.layers} layers lie on devices now{experts}"
-    return (f"In a trial run its plan did not hold, so {now}: {verdict.failures[0].how}",)
+    why = verdict.failures[0].how.rstrip(".")
+    return (f"In a trial run its plan did not hold, so {now}: {why}. --rebench tries it again.",)
 
 
 def has_other_memory(one: LoadOptions, other: LoadOptions) -> bool:

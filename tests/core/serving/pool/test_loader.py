@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from core.contract.artifact import Artifact
 from core.contract.models import Embedder, Reranker, TokenModel
 from core.contract.options import LoadOptions, LoadProgress, ignore_progress
-from core.contract.placement import Placement
+from core.contract.placement import HOST, Placement
 from core.devices.device import Backend, Device, DeviceKind
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import ENGINES, Engines
-from core.errors import LoadFailed, MemoryShort
+from core.errors import EngineFailed, LoadFailed, MemoryShort
 from core.models.fit.plan import Correction, leave_uncorrected
 from core.models.formats.header import Header
 from core.models.resolve import resolve_own
@@ -23,6 +23,7 @@ from core.serving.pool import planning
 from core.serving.pool.loader import TRIAL_SECONDS, ModelLoader
 from core.settings.profile import Profile
 from core.settings.schema import BenchSettings, ProbeSettings, Settings
+from core.trial.placing import PlacementTrials, PlacementVerdict
 from core.trial.probe import Prober
 from core.trial.verdict import ProbeVerdict
 
@@ -144,6 +145,53 @@ def test_memory_that_stays_short_is_told_after_the_second_try(tmp_path: Path, mo
     with pytest.raises(MemoryShort, match=r"^There is too little memory on CUDA0\.$"):
         loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
     assert len(engine.asked) == 2
+
+
+class Crashing(Noting):
+    """Trial runs end where a device takes a part, as with a driver that faults."""
+
+    def probe(self, *arguments: Any, **how: Any) -> ProbeVerdict:
+        options: LoadOptions = arguments[3]
+        if options.placement is not None and options.placement.devices:
+            raise EngineFailed("The llamacpp engine cannot run guide on this machine: in a trial run it crashed.")
+        return super().probe(*arguments, **how)
+
+
+@pytest.mark.parametrize("asked", [None, 2])
+def test_devices_that_a_trial_run_does_not_survive_are_left_out_unless_they_were_asked_for(
+    asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines({"llamacpp": ENGINES["llamacpp"]})
+    settings = Settings(bench=BenchSettings(enabled=False))
+    options = LoadOptions(gpu_layers=asked)
+    loader = ModelLoader(settings, engines, Crashing(tmp_path), options, tmp_path, lambda _: None)
+    monkeypatch.setattr(planning, "list_devices", lambda: (HOST_DEVICE, card(4 << 30)))
+    monkeypatch.setattr(PlacementTrials, "verify", lambda *words, **_: PlacementVerdict(words[4].placement, ()))
+    if asked is not None:
+        with pytest.raises(EngineFailed, match="in a trial run it crashed"):
+            loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+        return
+    loaded = loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    loaded.model.shutdown()
+    assert [each.device for each in loaded.model.spec.buffers] == [HOST]
+    assert loaded.notes[0].startswith(
+        "All of it lies in main memory, for on the devices it failed: The llamacpp engine"
+    )
+
+
+def test_why_another_engine_runs_a_model_is_told(tmp_path: Path) -> None:
+    class Refusing(LlamaCppEngine):
+        def load(self, *_: Any) -> Any:
+            raise LoadFailed("guide", "Not this one.")
+
+    engines = Engines({"llamacpp": ENGINES["llamacpp"]})
+    settings = Settings(probe=ProbeSettings(enabled=False))
+    loader = ModelLoader(settings, engines, Noting(tmp_path), LoadOptions(), tmp_path, lambda _: None)
+    (able,) = loader.candidates(GUIDE)
+    loader.candidates = lambda *_: [replace(able, engine=Refusing()), able]  # type: ignore[method-assign]
+    loaded = loader.load(GUIDE, threading.Event(), lambda _: None, SMALL)
+    loaded.model.shutdown()
+    assert loaded.notes[0] == "Not this one."
 
 
 @pytest.mark.parametrize(
