@@ -23,6 +23,8 @@ NEED_OF_BACKEND: Final[Mapping[Backend, str]] = {
 """What llama-cpp-python is built with for a maker's cards: the word in `-DGGML_...=on`."""
 ANY_CARD: Final = (Backend.VULKAN, Backend.OPENCL, Backend.WEBGPU)
 """Parts of the library that compute on the cards of several makers."""
+ELSEWHERE: Final = frozenset({Backend.CPU.value, Backend.RPC.value, "BLAS"})
+"""Parts that look for no accelerator of this machine."""
 
 
 class UnusedCard(Struct, frozen=True):
@@ -43,6 +45,8 @@ class DeviceSurvey(Struct, frozen=True):
     unused: tuple[UnusedCard, ...] = ()
     problems: tuple[str, ...] = ()
     """What could not be found out, in sentences."""
+    parts: tuple[str, ...] = ()
+    """Those of llama.cpp that look for accelerators of this machine, by the names of their registries."""
 
     @property
     def host(self) -> Device:
@@ -81,7 +85,8 @@ def match_devices(
     doubtful = {each.backend for each in devices if not each.address}
     unused = tuple(UnusedCard(card, *_explain(card, view, environment)) for card in left if not _may_be(card, doubtful))
     told = (*view.lost, *([view.problem] if view.problem else []))
-    return DeviceSurvey((host, *devices), unused, (*problems, *told))
+    parts = tuple(part for part in view.backends if part not in ELSEWHERE)
+    return DeviceSurvey((host, *devices), unused, (*problems, *told), parts)
 
 
 def is_same_memory(card: Device, device: Device) -> bool:

@@ -128,7 +128,10 @@ def list_device_lines(survey: DeviceSurvey) -> list[str]:
         if unused.mend:
             lines.append(f"  mend it with: {unused.mend}")
     lines += survey.problems
-    return lines or ([] if survey.accelerators else ["Models run on the processor: no accelerator was found."])
+    if lines or survey.accelerators:
+        return lines
+    found = f"llama.cpp looks for one with {' and '.join(survey.parts)}" if survey.parts else "no accelerator was found"
+    return [f"Models run on the processor: {found}{', and finds none' if survey.parts else ''}."]
 
 
 def list_trial_lines(found: Sequence[str]) -> list[str]:

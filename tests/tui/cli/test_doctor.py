@@ -59,6 +59,8 @@ def test_a_card_that_models_do_not_use_is_told_with_what_to_install() -> None:
 def test_the_host_alone_is_told_as_such() -> None:
     lines = list_device_lines(match_devices(HOST, (), LibraryView(), {}))
     assert lines == ["Models run on the processor: no accelerator was found."]
+    (line,) = list_device_lines(match_devices(HOST, (), LibraryView(backends=("CPU", "RPC", "Vulkan")), {}))
+    assert line == "Models run on the processor: llama.cpp looks for one with Vulkan, and finds none."
 
 
 def test_programs_are_told_the_same_as_json(
