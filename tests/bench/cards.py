@@ -105,7 +105,7 @@ def run(model: Path, threads: int, tokens: int, rounds: int, *, extra_buffers: b
     assert library is not None, "llama-cpp-python is not installed"
     rows: list[tuple[object, ...]] = []
     with _find_device(library, options, remote=bool(servers)) as (device, reached):
-        name = device.name
+        name = device.name if device.kind is not DeviceKind.REMOTE else "an RPC server"
         bench = CardBench(model, library, device, reached, tokens, rounds)
         for case in CASES:
             rows.append(_tell_row(case, bench, asyncio.run(_measure(bench, case))))
@@ -140,8 +140,10 @@ async def _measure(bench: CardBench, case: CardCase) -> CardRow:
         if not case.held:
             limit = f"{bench.device.id}={free}"
         elif bench.options.rpc:
-            # It serves one client at a time, so the server itself gets no more.
-            endpoint = open_.enter_context(run_rpc_server(bench.library, free=free))
+            # It serves one client at a time, so the server itself gets no more; nobody tells of that, and the trial run
+            # has to find it out.
+            left = round(case.share * whole.parts.needed)
+            endpoint = open_.enter_context(run_rpc_server(bench.library, free=left))
             device = replace(bench.device, id=f"RPC0[{endpoint}]")
             bench = replace(bench, device=device, options=replace(bench.options, rpc=(endpoint,)))
         else:
@@ -217,7 +219,7 @@ def _tell_row(case: CardCase, bench: CardBench, row: CardRow) -> tuple[object, .
         f"{case.share:.0%}",
         "another process" if case.held else "a limit",
         f"{len(held)} of {case.loads}" + (f": {last.refused}" if last.refused else ""),
-        describe_place(row.plan),
+        describe_place(row.plan).replace(bench.device.name, device),
         last.tried,
         planned,
         buffers,

@@ -16,6 +16,8 @@ from core.contract.placement import HOST, Placement
 
 BENCH_VARIABLE: Final = "LLAMA_BENCH"
 BENCH_SECONDS: Final = 300.0
+DEPTH_TOKENS: Final = 48
+"""Before the first token that is drawn, as behind the prompt of `tests.bench.client`."""
 
 
 class BenchResult(Struct, frozen=True):
@@ -35,8 +37,21 @@ def measure_peer_rate(
     if not program:
         return None
     batch = str(options.step_tokens)
-    words = ["-m", str(model), "-o", "json", "-p", "0", "-n", str(tokens), "-r", str(rounds), "-b", batch, "-ub", batch]
-    words += ["-t", str(options.threads), "-fa", "auto", "--repack", str(int(options.repacks))]
+    words = ["-m", str(model), "-o", "json", "-p", "0", "-n", str(tokens), "-r", str(rounds)]
+    words += [
+        "-d",
+        str(DEPTH_TOKENS),
+        "-b",
+        batch,
+        "-ub",
+        batch,
+        "-t",
+        str(options.threads),
+        "-fa",
+        "auto",
+        "--repack",
+        str(int(options.repacks)),
+    ]
     done = subprocess.run(
         [program, *write_bench_words(options, placement), *words],
         capture_output=True,
