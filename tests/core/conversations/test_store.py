@@ -58,7 +58,7 @@ def found(store: ConversationStore, query: str) -> list[str]:
 
 def integrity(store: ConversationStore) -> None:
     """The index of words tells of no text that is gone."""
-    assert store.flush()
+    assert store.flush(60.0)
     with sqlite3.connect(store.path) as database:
         database.execute("INSERT INTO words (words) VALUES ('integrity-check')")
         indexed = {row[0] for row in database.execute("SELECT DISTINCT rowid FROM words ('a* OR q*')")}
@@ -141,14 +141,14 @@ def test_two_programs_with_one_conversation_lose_no_word_of_each_other(
     grow(mine.tree, first)
     mine.keep()
     other = ConversationStore(store.path.parent)
-    assert store.flush()
+    assert store.flush(60.0)
     theirs = other.open(mine.tree.id)
     assert theirs is not None
     written = grow(mine.tree, here, "mine ") + grow(theirs.tree, there, "theirs ")
     mine.keep()
     theirs.keep()
-    assert store.flush()
-    assert other.flush()
+    assert store.flush(60.0)
+    assert other.flush(60.0)
     mine.take_over(store.read(mine.tree.id))
     theirs.take_over(other.read(mine.tree.id))
     other.close()
@@ -284,7 +284,7 @@ def test_what_comes_of_an_answer_that_another_program_has_forgotten_leaves_no_wo
     store.forget([keeper.tree.id])
     answer.pieces.append("secret")
     keeper.keep()
-    assert store.flush()
+    assert store.flush(60.0)
     with sqlite3.connect(store.path) as database:
         assert database.execute("SELECT body FROM pieces").fetchall() == []
     keeper.take_over(None, deleted=True)
@@ -339,7 +339,7 @@ while True:
     number += 1
     answer.pieces.append(f"{number} ")
     keeper.keep()
-    assert store.flush()
+    assert store.flush(60.0)
     print(number, flush=True)
 """
 
@@ -414,7 +414,7 @@ store.close()
 
 def test_two_processes_that_write_at_once_lose_nothing(store: ConversationStore) -> None:
     shared = converse(store, "shared")
-    assert store.flush()
+    assert store.flush(60.0)
     children = [
         subprocess.Popen(
             [sys.executable, "-c", BESIDE, str(store.path.parent), shared.tree.id, name],
@@ -443,13 +443,13 @@ def test_a_damaged_file_is_told_and_the_conversation_that_is_open_is_kept_in_a_n
     store: ConversationStore,
 ) -> None:
     keeper = converse(store, "one")
-    assert store.flush()
+    assert store.flush(60.0)
     store.close()
     store.path.write_bytes(b"no database at all" * 1000)
     again = ConversationStore(store.path.parent)
     with pytest.raises(ConversationsUnreadable):
         again.list_lines()
-    assert again.flush()
+    assert again.flush(60.0)
     assert again.list_lines() == []
     assert "damaged" in (again.damaged or "")
     mine = again.begin(keeper.tree)
@@ -471,7 +471,7 @@ store = ConversationStore(Path(sys.argv[1]))
 keeper = store.begin(ConversationTree(make_id()))
 keeper.tree.ask("before", 1.0)
 keeper.keep()
-assert store.flush() and store.trouble is None
+assert store.flush(60.0) and store.trouble is None
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
 keeper.tree.ask("long " * 100_000, 2.0)
@@ -500,7 +500,7 @@ def test_a_disk_that_takes_no_more_is_told_and_what_was_said_is_written_when_it_
 def test_a_file_in_a_folder_of_the_users_own_is_for_the_user_alone(tmp_path: Path) -> None:
     store = ConversationStore(tmp_path / "state", ConversationSettings(folder=str(tmp_path / "mine")))
     converse(store, "one")
-    assert store.flush()
+    assert store.flush(60.0)
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "mine").iterdir()} == {0}
     store.close()
     assert store.path == tmp_path / "mine" / "conversations.sqlite3"

@@ -45,7 +45,7 @@ def converse(store: ConversationStore, *questions: str) -> str:
         answer.pieces.append(question.upper())
         answer.outcome = Outcome.DONE
     keeper.keep()
-    assert store.flush()
+    assert store.flush(60.0)
     return keeper.tree.id
 
 
@@ -73,7 +73,7 @@ async def test_the_last_conversation_is_there_again_at_the_start(store: Conversa
         await until(pilot, lambda: app.desk.ready and asked(app) == ["earlier"])
         await pilot.press(*"one", "enter")
         await until(pilot, lambda: finished(chat_of(app), 2))
-    assert store.flush()
+    assert store.flush(60.0)
     again = app_over(ConversationStore(store.path.parent))
     async with again.run_test() as pilot:
         await until(pilot, lambda: asked(again) == ["earlier", "one"])
