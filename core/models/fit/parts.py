@@ -39,7 +39,7 @@ WORD_BYTES: Final = 150
 MERGE_BYTES: Final = 135
 """Bytes that llama.cpp's tokenizer keeps for a word, and for a pair it joins: the strings with the hash tables around
 them. Measured by loading vocabularies of 5,000 to 250,000 words alone."""
-OVERHEAD_BYTES: Final = 6 << 20
+OVERHEAD_BYTES: Final = 4 << 20
 """Bytes beside everything counted: the library's own pages, threads, what matrix products are prepared in."""
 GRAPHS: Final = 3
 """That llama.cpp keeps: the last two that were computed, and the one by which memory was set aside."""
