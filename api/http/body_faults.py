@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from typing import Final
 
@@ -14,6 +15,7 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _WORD = re.compile(rb"-?(?:NaN|Infinity|nan|inf|None|True|False|undefined)\b")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\],]', re.DOTALL)
+_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"?|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)', re.DOTALL)
 _FORM = re.compile(rb"[A-Za-z0-9_.%+\[\]-]{1,64}=[^\r\n]*")
 
 
@@ -38,7 +40,7 @@ def explain_body(raw: bytes, said: str) -> BodyFault | None:
     offset = int(found[1]) if found else len(raw)
     if look := _by_its_look(raw):
         return BodyFault(look)
-    return _by_its_halves(raw, offset, said) or _by_its_words(raw, offset)
+    return _by_its_halves(raw, offset, said) or _by_its_numbers(raw, said) or _by_its_words(raw, offset)
 
 
 def find_field(raw: bytes, offset: int) -> str | None:
@@ -130,6 +132,19 @@ def _other_half(raw: bytes, found: re.Match[bytes]) -> bool:
 
 def _is_first(half: bytes) -> bool:
     return half[3:4] in b"89abAB"
+
+
+def _by_its_numbers(raw: bytes, said: str) -> BodyFault | None:
+    if "out of range" not in said:
+        return None
+    for found in _NUMBER.finditer(raw, 0, MOST_LOOKED_THROUGH_BYTES):
+        if found["number"] and math.isinf(float(found["number"])):
+            field = find_field(raw, found.start())
+            where = f" in `{field}`" if field else ""
+            return BodyFault(
+                f"The number at byte {found.start()} of the body{where} is beyond all that are read.", field
+            )
+    return None
 
 
 def _by_its_words(raw: bytes, offset: int) -> BodyFault | None:

@@ -129,6 +129,7 @@ async def test_what_is_no_json_is_told_as_what_it_is_on_every_path(
         (b'{"a": {"x": "y, {"}, "b": [0, [1], NaN]}', "b[2]"),
         (b'{"a": [{"x": 1, "y": {"\\"z": NaN}}]}', 'a[0].y.\\"z'),
         (b'{"a": "x \\ud800"}', "a"),
+        (b'{"a": ": 1e999", "b": [1, 1e999]}', "b[1]"),
         (b"NaN", None),
         (b'{"a": "' + b"x" * 70_000 + b'", "b": NaN}', None),
     ],
