@@ -49,8 +49,11 @@ def list_requests(given: Arguments) -> int:
     wide = paper.width >= WIDE_COLUMNS
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("no.", justify="right")
-    for heading in ("when", *(("request",) if wide else ()), "path", "model"):
+    for heading in ("when", *(("request",) if wide else ())):
         table.add_column(heading, no_wrap=True)
+    # Where there is too little room, these give way, and not the figures.
+    for heading in ("path", "model"):
+        table.add_column(heading, overflow="ellipsis")
     for heading in ("status", *(("asked", "answered") if wide else ()), "first", "took"):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:

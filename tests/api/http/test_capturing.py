@@ -43,6 +43,21 @@ async def test_a_request_is_kept_with_its_reply_and_without_its_key(kept: Served
     assert KEY not in str(found.headers)
 
 
+async def test_a_word_in_place_of_a_key_where_none_is_asked_for_is_no_secret(tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(port=0), capture=CaptureSettings(requests=10))
+    secret = "a-long-key-of-another-service"
+    async with serving(tmp_path, settings) as served:
+        for shown in ("x", secret):
+            headers = {"authorization": f"Bearer {shown}", "x-request-id": f"shown-{len(shown)}"}
+            body = chat_body(max_tokens=9, user=shown)
+            await served.http.post("/v1/chat/completions", json=body, headers=headers)
+        _, word = served.workbench.captures.find("shown-1")
+        assert b'"max_tokens":9' in word.body
+        assert b'"user":"x"' in word.body
+        _, key = served.workbench.captures.find(f"shown-{len(secret)}")
+        assert secret.encode() not in key.body
+
+
 async def test_a_stream_is_kept_as_it_was_sent(kept: Served) -> None:
     response = await kept.http.post(
         "/v1/chat/completions", json=chat_body(stream=True), headers={"x-request-id": "stream"}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core.capture.ring import CaptureRing
 from core.settings.capture import CaptureSettings
@@ -51,6 +52,19 @@ def test_the_list_shows_the_newest_first_and_says_how_to_have_some(ring: Capture
     assert main(["requests", "--json", "--last", "1"]) == 0
     (line,) = json.loads(said())
     assert line["request_id"] == "two"
+
+
+def test_in_a_narrow_terminal_names_give_way_to_figures(
+    ring: CaptureRing, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    body: dict[str, object] = {"model": "a-model-of-a-very-long-name", "messages": []}
+    ring.add(replace(exchange_of("one", body), seconds=123.4, first=0.491))
+    ring.list_lines()
+    assert main(["requests"]) == 0
+    told = said()
+    for figure in ("no.", "status", "200", "491 ms", "2:03"):
+        assert figure in told
 
 
 def test_one_is_shown_with_its_answer(ring: CaptureRing, said: Said) -> None:
