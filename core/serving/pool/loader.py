@@ -111,6 +111,10 @@ class ModelLoader:
         when there is none; Cancelled on `stop`.
         """
         self._skip.clear()
+        if artifact.format not in NO_FILES and not artifact.path.exists():
+            # It was there when its name was looked up.
+            gone = f"{artifact.path.name}, which the model {artifact.name} is made of, is no longer there"
+            raise ArtifactError(artifact.name, f"{gone}; put it back, and ask again.")
         candidates = self.candidates(artifact, profile)
         if not candidates:
             # Nothing runs it: choosing says why, in the sentence that fits.

@@ -15,7 +15,7 @@ from core.contract.placement import HOST, Placement
 from core.devices.device import Backend, Device, DeviceKind
 from core.engines.llamacpp.engine import LlamaCppEngine
 from core.engines.registry import ENGINES, Engines
-from core.errors import EngineFailed, LoadFailed, MemoryShort
+from core.errors import ArtifactError, EngineFailed, LoadFailed, MemoryShort
 from core.models.fit.plan import Correction, leave_uncorrected
 from core.models.formats.header import Header
 from core.models.resolve import resolve_own
@@ -74,6 +74,13 @@ def test_a_file_of_the_users_that_cannot_be_read_is_told_before_anything_is_meas
     with pytest.raises(LoadFailed, match=rf"none.jinja cannot be read \(No such file.*; correct {field}"):
         loader.load(GUIDE, threading.Event(), lambda _: None, wrong)
     assert prober.asked == []
+
+
+def test_a_model_whose_file_is_gone_is_told_by_the_files_name(tmp_path: Path) -> None:
+    loader = ModelLoader(Settings(), Engines(), Noting(tmp_path), LoadOptions(), tmp_path, lambda _: None)
+    gone = replace(GUIDE, name="m", path=tmp_path / "gone.gguf")
+    with pytest.raises(ArtifactError, match=r"^gone.gguf, which the model m is made of, is no longer there; put it"):
+        loader.load(gone, threading.Event(), lambda _: None, SMALL)
 
 
 def test_rebench_measures_a_single_engine_again_and_only_at_its_first_load(tmp_path: Path) -> None:
