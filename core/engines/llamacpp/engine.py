@@ -225,9 +225,10 @@ class LlamaCppEngine:
         import llama_cpp as native
 
         from core.engines.llamacpp.native_log import open_native_log
-        from core.engines.llamacpp.placing import list_placed
+        from core.engines.llamacpp.placing import list_placed, settle_attention
 
         said = open_native_log()
+        settle_attention(model, parameters, options)
         context: native.llama_context_p | None = native.llama_init_from_model(model, parameters)
         if context is None:
             device = said.find_lacking(list_placed(options.placement))

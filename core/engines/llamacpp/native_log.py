@@ -6,7 +6,8 @@ import ctypes
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import cache
 
@@ -76,6 +77,20 @@ class LlamaLog:
         """Forget what was said before a load."""
         self.lines.clear()
         self._buffers.clear()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is set aside within is given back, and does not count."""
+        kept = list(self._buffers)
+        try:
+            yield
+        finally:
+            self._buffers[:] = kept
+
+    @property
+    def dropped_flash_attention(self) -> bool:
+        """Whether llama.cpp found a device without kernels for it, and does without."""
+        return any("Flash Attention" in line and "set to disabled" in line for line in self.lines)
 
     def reason(self) -> str:
         """The most telling of the last lines: the first error. Others only repeat it, and warnings come before it."""

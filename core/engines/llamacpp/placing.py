@@ -17,6 +17,7 @@ from core.devices.endpoints import format_endpoint
 from core.devices.ggml import GgmlDevice, GgmlLibrary
 from core.devices.library import find_library_folder
 from core.devices.servers import add_server, check_server, explain_loss, list_lost
+from core.engines.llamacpp.native_log import open_native_log
 from core.errors import LoadFailed
 from core.models.formats.layout import EXPERTS
 from core.telemetry.last_moments import open_last_moments
@@ -146,6 +147,37 @@ def write_offloading(parameters: native.llama_context_params, options: LoadOptio
     if options.placement is not None:
         parameters.offload_kqv = options.placement.kv_offload
         parameters.op_offload = options.placement.op_offload
+
+
+def settle_attention(
+    model: native.llama_model_p, parameters: native.llama_context_params, options: LoadOptions
+) -> None:
+    """Decide on flash attention where llama.cpp, left to itself, would do without it: it takes a device that computes
+    for layers of the host, or a host that keeps the KV cache of a device's layers, for a device without the kernels.
+    The scores of all heads would have to lie somewhere then, and a KV cache in fewer bits could not be."""
+    placement = options.placement
+    if options.flash_attention is not None or options.reproducible or placement is None or placement.on_host:
+        return
+    if not placement.kv_offload:
+        # The processor computes it, and has all kernels.
+        parameters.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        return
+    blocks = native.llama_model_n_layer(model)
+    if not placement.op_offload or placement.count_layers(blocks) > blocks:
+        return
+    said = open_native_log()
+    # Where no device helps with what lies elsewhere, it looks at the layers of the devices alone.
+    parameters.op_offload = False
+    with said.aside():
+        context = native.llama_init_from_model(model, parameters)
+    parameters.op_offload = True
+    if context is None:
+        # The next try fails as well, and its reason is told.
+        return
+    native.llama_free(context)
+    dropped = said.dropped_flash_attention
+    enabled, disabled = native.LLAMA_FLASH_ATTN_TYPE_ENABLED, native.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.flash_attn_type = disabled if dropped else enabled
 
 
 def explain_refusal(reason: str) -> str | None:

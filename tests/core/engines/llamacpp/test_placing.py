@@ -18,7 +18,14 @@ from core.contract.artifact import Artifact
 from core.contract.options import LoadOptions
 from core.contract.placement import HOST, DeviceBuffers, Placement, SplitMode, TensorRule
 from core.engines.llamacpp.engine import LlamaCppEngine
-from core.engines.llamacpp.native_log import BufferUse, ToldBuffer, find_device, read_buffer, sum_buffers
+from core.engines.llamacpp.native_log import (
+    BufferUse,
+    ToldBuffer,
+    find_device,
+    open_native_log,
+    read_buffer,
+    sum_buffers,
+)
 from core.engines.llamacpp.placing import choose_load_mode, list_rules
 from core.errors import LoadFailed
 from core.guide import WEIGHTS
@@ -116,6 +123,19 @@ def test_buffers_of_passes_are_told_anew_and_others_add_up() -> None:
         DeviceBuffers(HOST),
         DeviceBuffers("CUDA0", weights=10, kv=30, compute=10, output=10),
     )
+
+
+def test_what_is_made_aside_counts_for_nothing_and_says_whether_a_device_has_flash_attention() -> None:
+    log = open_native_log()
+    log.clear()
+    with log.aside():
+        model = load_decoder(GUIDE, replace(OPTIONS, placement=Placement()))
+        model.shutdown()
+    assert log.sum_buffers(()) == (DeviceBuffers(HOST),)
+    assert not log.dropped_flash_attention
+    log.lines.append("resolve_fused_ops: Flash Attention not supported, set to disabled")
+    assert log.dropped_flash_attention
+    log.clear()
 
 
 @pytest.fixture(scope="module")
