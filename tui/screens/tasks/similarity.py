@@ -20,7 +20,7 @@ from core.requests import Embedding, RawText
 from core.snapshots import ModelKind
 from core.tasks.embed import fold_embeddings, unpack_vector
 from tui import format as fmt
-from tui.screens.tasks.choose_task_model import choose_task_model
+from tui.screens.tasks.task_model import TaskModel
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
 
@@ -41,6 +41,7 @@ class SimilarityScreen(ModalScreen[None]):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
+        self._model = TaskModel(desk, ModelKind.EMBEDDING)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
@@ -72,7 +73,7 @@ class SimilarityScreen(ModalScreen[None]):
             self._tell(0.0, "-", str(error))
 
     async def _ask(self, texts: Sequence[str]) -> None:
-        model = choose_task_model(self._desk, ModelKind.EMBEDDING)
+        model = await self._model.find(lambda sentence: self._tell(0.0, "-", sentence))
         began = time.monotonic()
         asked = Embedding(model, tuple(map(RawText, texts)), field="text")
         stream = await self._desk.workbench.requests.submit(asked)

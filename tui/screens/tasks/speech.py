@@ -27,7 +27,7 @@ from tui import format as fmt
 from tui import glyphs
 from tui.dialogs.ask import Ask
 from tui.screens.tasks.ask_audio import ask_audio
-from tui.screens.tasks.choose_task_model import choose_task_model
+from tui.screens.tasks.task_model import TaskModel
 from tui.terminal.dropped import read_dropped_path
 from tui.widgets.gauge import Gauge
 from tui.widgets.plain import Plain
@@ -68,6 +68,7 @@ class SpeechScreen(ModalScreen[None]):
     def __init__(self, desk: Desk, path: Path) -> None:
         super().__init__()
         self._desk = desk
+        self._model = TaskModel(desk, ModelKind.TRANSCRIPTION)
         self._path = path
         self._translate = False
         self._stream: Stream | None = None
@@ -77,7 +78,7 @@ class SpeechScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "speech"
-            dialog.border_subtitle = "o another file, e exports, c copies, t in English, escape"
+            dialog.border_subtitle = "o another file, e exports, c copies, t in English, escape leaves"
             yield Plain(id="about")
             yield Gauge("heard", steady=True, value_width=24, dom_id="share")
             yield VerticalScroll(id="heard")
@@ -102,8 +103,8 @@ class SpeechScreen(ModalScreen[None]):
             self._stream = None
 
     async def _hear_all(self, heard: VerticalScroll) -> None:
-        model = choose_task_model(self._desk, ModelKind.TRANSCRIPTION)
         audio = await asyncio.to_thread(read_audio, self._path)
+        model = await self._model.find(self._tell)
         asked = Transcription(model, audio, translate=self._translate)
         self._tell(f"{model} listens")
         self._stream = stream = await self._desk.workbench.requests.submit(asked)

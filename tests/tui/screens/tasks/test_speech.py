@@ -10,7 +10,10 @@ from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from core.settings.schema import LibrarySettings, ServerSettings, Settings
+from core.workbench import Workbench
 from tests.fakes.speech import encoded, tone, write_whisper
+from tests.fakes.support import folders_in
 from tests.tui.conftest import app_on, notices, shown, until
 from tui.app import BenchtopApp
 from tui.dialogs.ask import Ask
@@ -48,6 +51,16 @@ async def export(pilot: Pilot[None], app: BenchtopApp, path: Path) -> None:
     await until(pilot, lambda: isinstance(app.screen, Ask))
     app.screen.query_one(Input).value = str(path)
     await pilot.press("enter")
+
+
+async def test_a_model_that_is_here_is_loaded_for_it(whisper: Path, audio: Path, tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(port=0), library=LibrarySettings(folders=(str(whisper.parent),)))
+    app = BenchtopApp(settings, "echo", lambda given: Workbench(given, folders_in(tmp_path)))
+    app.animation_level = "none"
+    async with app.run_test(size=(100, 30)) as pilot:
+        await hear(pilot, app, str(audio))
+        await until(pilot, lambda: isinstance(app.screen, SpeechScreen) and "heard in" in shown(app, "#about"))
+        assert app.desk.model == "echo"
 
 
 async def test_what_is_said_is_shown_with_its_times_copied_and_exported(
