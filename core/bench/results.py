@@ -203,7 +203,7 @@ def describe_copying(row: BenchRow) -> str:
     shares = [f"{share:.0%}" for share in row.acceptance[:SHOWN_POSITIONS]]
     true = f"; by position {', '.join(shares)} came true" if shares else "; no guess paid"
     gain = f" ({row.copying / row.decode:.1f}x)" if row.decode else ""
-    return f"guessing ahead while it copies {row.copying:.1f} {UNIT}{gain}{true}"
+    return f"guessing ahead while it copies {row.copying:,.0f} tok/s{gain}{true}"
 
 
 def describe_fastest(rows: Iterable[BenchRow]) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_the_comparison_is_explained_where_there_is_one(before: bool) -> None:
 
 def test_what_guesses_do_is_told_below_the_table_of_engines_that_guess() -> None:
     text = printed(replace(row(SETTING), copying=26_908.9, acceptance=(0.98, 0.91)), row(OTHERS[0]))
-    told = "llamacpp, 1 thread: guessing ahead while it copies 26908.9 tokens/s (2.0x); by position 98%, 91% came true."
+    told = "llamacpp, 1 thread: guessing ahead while it copies 26,909 tok/s (2.0x); by position 98%, 91% came true."
     assert told in " ".join(text.split())
     assert text.count("guessing ahead") == 1
 

@@ -59,6 +59,7 @@ ACTIONS = (
         "history",
         ("h",),
         "The rates of the row under the cursor over all runs on this machine, in place of its rounds.",
+        "runs",
     ),
     Action(
         "bench.leave",

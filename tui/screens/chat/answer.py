@@ -36,6 +36,8 @@ UNFOLDED_PIECES = 2000
 """Of its end, that are shown of one which is unfolded while it goes on."""
 TICK_SECONDS = 1 / 10
 """Seconds between two drawings: about what the eye follows, and cheap beside decoding."""
+BUSY_TICKS = 2
+"""From one drawing to the next while all processors are busy: what is computed on them waits for what is drawn."""
 
 
 class Thought(Plain):
@@ -73,6 +75,9 @@ class AnswerView(SettledSize, Vertical):
         self._thought_drawn: tuple[object, ...] = ()
         """What the thought and the calls were drawn from."""
         self._timer: Timer | None = None
+        self._ticks = 0
+        self._pace = 1
+        """Ticks from one drawing to the next."""
 
     def compose(self) -> ComposeResult:
         yield Plain(classes="who")
@@ -83,7 +88,7 @@ class AnswerView(SettledSize, Vertical):
 
     def on_mount(self) -> None:
         if self.exchange.outcome is Outcome.WRITING:
-            self._timer = self.set_interval(TICK_SECONDS, self._draw)
+            self._timer = self.set_interval(TICK_SECONDS, self.tick)
             self._draw()
             return
         self._taken = len(self.exchange.pieces)
@@ -103,9 +108,10 @@ class AnswerView(SettledSize, Vertical):
             self._note = text
             self.query_one(".stats", Static).update(text, layout=layout)
 
-    def show_progress(self, row: RequestRow, model: ModelSnapshot | None) -> None:
-        """What is known of the request that this answer comes from."""
+    def show_progress(self, row: RequestRow, model: ModelSnapshot | None, *, busy: bool = False) -> None:
+        """What is known of the request that this answer comes from; `busy`: no processor is left for drawing."""
         self._made = row
+        self._pace = BUSY_TICKS if busy else 1
         self.note(draw_progress(row, model, glyphs.find_glyphs(self)))
 
     def turn_thought(self) -> bool:
@@ -121,6 +127,12 @@ class AnswerView(SettledSize, Vertical):
             return None
         self._codes_copied += 1
         return code[-1 - (self._codes_copied - 1) % len(code)].text
+
+    def tick(self) -> None:
+        """Draw, unless that is left to the next one."""
+        self._ticks += 1
+        if self._ticks % self._pace == 0 or self.exchange.outcome is not Outcome.WRITING:
+            self._draw()
 
     def _draw(self) -> None:
         """Take what is new; on the end, draw all that is left. The only place that changes the widget's text."""

@@ -80,7 +80,7 @@ async def test_every_engine_gets_a_row_with_its_figures() -> None:
             ["onnxruntime", "2", "455", "31.9", "━━───  36%", "315", "212", "8%", "0.40x", "done"],
         ]
         assert shown(app, "#reasons") == "✗ mnn: crashed with SIGSEGV"
-        said = "mlx, guessing ahead while it copies 176.2 tokens/s (2.0x); by position 98%, 91% came true."
+        said = "mlx, guessing ahead while it copies 176 tok/s (2.0x); by position 98%, 91% came true."
         assert shown(app, "#guesses") == said
         assert still.suites == [(["guide"], SuitePlan())]
         assert label(app) == "Start"

@@ -436,6 +436,25 @@ async def test_nothing_is_drawn_while_the_reader_is_on_another_screen() -> None:
         assert screen.query_one(TranscriptView).away()
 
 
+async def test_while_all_processors_are_busy_an_answer_is_drawn_half_as_often() -> None:
+    app = quiet(StillWorkbench(hold_stream=True))
+    async with app.run_test() as pilot:
+        screen = chat_of(app)
+        await pilot.press(*"go on", "enter")
+        await until(pilot, lambda: screen.query(AnswerView) and screen.query_one(AnswerView).text.document.height)
+        answer = screen.query_one(AnswerView)
+        assert answer._timer is not None
+        answer._timer.pause()
+        before = answer._ticks
+        answer.show_progress(RequestRow("req-1", "guide", RequestState.DECODE, 10), GUIDE, busy=True)
+        drawn = []
+        for number in range(4):
+            answer.exchange.pieces.append(f"\n\nmore {number}")
+            answer.tick()
+            drawn.append(answer._taken == len(answer.exchange.pieces))
+        assert drawn == [(before + number) % 2 == 1 for number in range(4)]
+
+
 async def test_a_long_answer_has_no_more_widgets_than_a_short_one() -> None:
     counts = []
     for answer in ("one\n", ANSWER * 20):
