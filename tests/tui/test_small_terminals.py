@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from core.conversations.store import ConversationStore
 from tests.tui.conftest import quiet, until
 from tests.tui.screens.models.on_models import models
 from tests.tui.still import StillWorkbench
@@ -44,3 +47,16 @@ async def test_requests_and_the_state_of_the_model_can_be_seen_on_sixty_columns_
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
         assert app.screen.query_one("#curl").display
+
+
+async def test_the_search_of_conversations_is_a_line_in_ascii_too(tmp_path: Path) -> None:
+    still = StillWorkbench(conversations=ConversationStore(tmp_path))
+    app = quiet(still)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        app.action_toggle_ascii()
+        await pilot.press("alt+l", *"quo")
+        await until(pilot, lambda: " quo" in lines_of(app)[1])
+        assert all(line[:34].isascii() for line in lines_of(app))
+    assert still.conversations is not None
+    still.conversations.close()

@@ -207,3 +207,22 @@ def test_fields_say_what_is_wrong_with_them_in_a_sentence() -> None:
 def test_only_what_was_changed_is_written() -> None:
     before = ServerSettings()
     assert list_changes(before, replace(before, port=1)) == {("server", "port"): 1}
+
+
+async def test_a_port_that_is_taken_is_told_with_the_key_that_changes_it_and_arrows_go_to_its_field(
+    echo_app: BenchtopApp,
+) -> None:
+    app = echo_app
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.desk.ready)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            before = app.desk.settings
+            app.desk.settings = replace(before, server=replace(before.server, port=taken.getsockname()[1]))
+            await pilot.press("f3", "s")
+            await until(pilot, lambda: any("Here e changes the address." in notice for notice in notices(app)))
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, AddressDialog) and app.focused)
+        await pilot.press("down")
+        assert app.focused is app.screen.query_one("#port", Input)
+        await pilot.press("up")
+        assert app.focused is app.screen.query_one("#host", Input)
