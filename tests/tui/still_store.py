@@ -25,6 +25,7 @@ from core.models.library.scan import LibraryEntry, Location
 from core.models.library.servers import ask_servers
 from core.models.resolve import read_own
 from core.names import Name
+from core.settings.profile import Profile
 from core.settings.schema import LibrarySettings
 from core.snapshots import ModelKind
 
@@ -224,6 +225,7 @@ class StillStore:
         context: int | None = None,
         kv: KvType | None = None,
         memory: tuple[Device, ...] | None = None,
+        profile: Profile = Profile(),
     ) -> Judged:
         setup = Setup(context or 8_192, kv or KvType.F16)
         # This machine's own memory is another one wherever tests run.
@@ -231,6 +233,9 @@ class StillStore:
         fit = judge_fit(header, setup, there)
         speed = estimate_speed(header, fit.plan)
         return Judged(header, setup, fit, find_largest_context(header, setup, there), speed)
+
+    def find_profile(self, _: str) -> Profile:
+        return Profile()
 
     def expect_kind(self, artifact: Artifact, *, header: Header | None = None) -> ModelKind:
         return ModelKind.CHAT
