@@ -60,8 +60,9 @@ def find_smallest(store: Store, entries: tuple[LibraryEntry, ...], kind: ModelKi
     whole = (entry for entry in entries if entry.problem is None and entry.share is None and entry.format is not None)
     for entry in sorted(whole, key=lambda entry: entry.size):
         assert entry.format is not None
+        artifact = Artifact(entry.name, entry.format, entry.path, entry.size)
         try:
-            if store.expect_kind(Artifact(entry.name, entry.format, entry.path, entry.size)) is kind:
+            if store.expect_kind(artifact, store.find_profile(entry.name)) is kind:
                 return entry
         except BenchtopError:
             # Damage, which loading tells.
