@@ -47,7 +47,7 @@ VERSION_KEYS = ("left_square_bracket", "right_square_bracket")
 """Act on the chosen turn where the conversation has the focus and nothing is written."""
 KEEP_SECONDS = 1.0
 """Of an answer that a killed program may lose."""
-BUSY_PERCENT = 90.0
+BUSY_SHARE = 0.9
 """Of all processors, from which an answer is drawn less often."""
 SUGGESTIONS = ("What is a KV cache?", "Which quant should I take?", "How do I serve a model?")
 
@@ -178,7 +178,7 @@ class ChatScreen(TurnActions, KeptChats, ChatOptions):
         if row is not None:
             exchange.tokens_so_far = row.prompt_tokens + row.completion_tokens
             if answer is not None:
-                answer.show_progress(row, model, busy=snapshot.machine.cpu_percent >= BUSY_PERCENT)
+                answer.show_progress(row, model, busy=snapshot.machine.cpu_percent >= 100 * BUSY_SHARE)
 
     def _tell_of(self, model: ModelSnapshot | None) -> None:
         """What is odd about talking with this model, for as long as it is the one in use."""
