@@ -43,11 +43,12 @@ def run(home: Path, *words: str, environment: dict[str, str] | None = None) -> s
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence on stderr of a command that was refused."""
+    """The one sentence on stderr of a command that was refused, behind what a server logs on its way."""
     assert done.returncode == USAGE_STATUS, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    (line,) = done.stderr.splitlines()
+    *logged, line = done.stderr.splitlines()
+    assert all("[info " in each for each in logged), done.stderr
     assert line.startswith("tui: ")
     assert line.endswith((".", "?"))
     return line
