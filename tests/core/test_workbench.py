@@ -79,7 +79,7 @@ async def test_two_models_are_served_side_by_side(workbench: Workbench) -> None:
 
 async def test_a_request_for_a_model_that_is_not_served_names_those_that_are(workbench: Workbench) -> None:
     await workbench.models.load("echo")
-    with pytest.raises(ModelNotFound, match="these are: echo"):
+    with pytest.raises(ModelNotFound, match="served here: echo"):
         await workbench.requests.submit(asks("x", "gpt-4"))
 
 
