@@ -56,6 +56,7 @@ ROUTES: Final = (
     "/v1/embeddings",
     "/v1/engines",
     "/v1/fit",
+    "/v1/health",
     "/v1/logs",
     "/v1/messages",
     "/v1/messages/count_tokens",

@@ -48,6 +48,7 @@ class Profile(ModelSettings, frozen=True):
     """Variables of its chat template, for requests that do not set them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.chat_template_kwargs or ():
             if name in RESERVED:
                 raise ValueError(f"chat_template_kwargs may not set {name}, which the server sets itself")

@@ -123,6 +123,7 @@ static const char *backends[] = { BACKENDS };
 size_t ggml_backend_dev_count(void) { BEFORE return sizeof(backends) / sizeof(*backends); }
 void *ggml_backend_dev_get(size_t index) { return (void *)&devices[index]; }
 void ggml_backend_dev_get_props(const props_t *device, props_t *props) { *props = *device; }
+const char *ggml_backend_dev_description(const props_t *device) { return device->description; }
 const char **ggml_backend_dev_backend_reg(const props_t *device) { return &backends[device - devices]; }
 const char *ggml_backend_reg_name(const char **backend) { return *backend; }
 """

@@ -37,7 +37,7 @@ async def test_the_older_form_gives_one_vector(bert: Served) -> None:
 async def test_too_long_a_text_is_cut_unless_that_is_not_wanted(bert: Served) -> None:
     long = "hello " * 40
     assert len((await post(bert, "/api/embed", model="tiny", input=long))["embeddings"]) == 1
-    assert "input[0]" in await refused(bert, "/api/embed", model="tiny", input=long, truncate=False)
+    assert "index 0 of `input`" in await refused(bert, "/api/embed", model="tiny", input=long, truncate=False)
 
 
 async def test_without_a_text_the_model_is_loaded(bert: Served) -> None:

@@ -232,7 +232,7 @@ async def test_the_footer_and_the_palette_offer_what_can_be_done_where_the_curso
         assert "l load" in footer
         assert "pause" not in footer
         await on.press("w")
-        await on.until_shown("space pause x cancel r resume esc back")
+        await on.until_shown("space pause x cancel r resume")
         assert "l load" not in on.text().splitlines()[-1]
         offered = {command.title for command in on.app.get_system_commands(on.app.screen)}
         assert "Cancel the download" in offered
