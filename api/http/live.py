@@ -68,12 +68,17 @@ class LiveStreams:
 
     @contextmanager
     def expect(self, beginning: asyncio.Task[EventStream]) -> Iterator[None]:
-        """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes."""
+        """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes. Where the inside is left by an
+        exception, the stream is cancelled: one that came as its client left has nobody who took it."""
         self._beginnings.add(beginning)
         if self._ending:
             beginning.cancel()
         try:
             yield
+        except BaseException:
+            if beginning.done() and not beginning.cancelled() and beginning.exception() is None:
+                beginning.result().cancel()
+            raise
         finally:
             self._beginnings.discard(beginning)
             beginning.cancel()
