@@ -68,16 +68,16 @@ class LiveStreams:
 
     @contextmanager
     def expect(self, beginning: asyncio.Task[EventStream]) -> Iterator[None]:
-        """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes. Where the inside is left by an
-        exception, the stream is cancelled: one that came as its client left has nobody who took it."""
+        """Inside, `cancel_all` cancels what is to bring a stream, as long as that takes. A stream that comes when
+        nobody waits for it any more is cancelled."""
         self._beginnings.add(beginning)
         if self._ending:
             beginning.cancel()
         try:
             yield
         except BaseException:
-            if beginning.done() and not beginning.cancelled() and beginning.exception() is None:
-                beginning.result().cancel()
+            # It may have come in the very turn of the event loop in which whoever waits for it was cancelled.
+            beginning.add_done_callback(_cancel_unheard)
             raise
         finally:
             self._beginnings.discard(beginning)
@@ -108,3 +108,8 @@ class LiveStreams:
         # Those that wait go first, lest they be admitted for nothing when the others leave.
         for stream in reversed(tuple(self._streams)):
             stream.cancel()
+
+
+def _cancel_unheard(beginning: asyncio.Task[EventStream]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        beginning.result().cancel()

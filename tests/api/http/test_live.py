@@ -1,6 +1,4 @@
-"""Streams that are on their way to their clients."""
-
-from __future__ import annotations
+"""Streams on their way to whoever asked for them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,40 +9,43 @@ from api.http.live import EventStream, LiveStreams
 from core.events import Event
 
 
-class KeptStream:
-    """One that only tells whether it was cancelled."""
+class Noted:
+    """A stream that says whether it was cancelled."""
 
-    cancelled = False
+    def __init__(self) -> None:
+        self.came = self.cancelled = False
 
-    async def admitted(self) -> None: ...
+    async def admitted(self) -> None:
+        """At once."""
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        for events in ():
-            yield events
+        yield []
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
-async def test_a_stream_that_comes_just_as_its_client_leaves_is_cancelled() -> None:
-    live, stream, ready = LiveStreams(), KeptStream(), asyncio.Event()
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stream_that_comes_when_its_client_has_just_left_is_cancelled(turns: int) -> None:
+    live, stream = LiveStreams(), Noted()
 
     async def begin() -> EventStream:
-        await ready.wait()
+        await asyncio.sleep(0)
+        stream.came = True
         return stream
 
-    async def wait_for_it() -> None:
+    async def ask() -> None:
         beginning = asyncio.create_task(begin())
         with live.expect(beginning):
-            await beginning
+            held = await beginning
+        with live.hold(held):
+            await asyncio.Event().wait()
 
-    client = asyncio.create_task(wait_for_it())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    ready.set()
-    # The stream is there, and its client has not been told when it leaves.
-    await asyncio.sleep(0)
-    client.cancel()
+    asking = asyncio.create_task(ask())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asking.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await client
-    assert stream.cancelled
+        await asking
+    await asyncio.sleep(0)
+    assert stream.cancelled == stream.came
