@@ -48,9 +48,10 @@ async def test_a_completion_is_told_to_end_its_thought_by_its_own_id(tmp_path: P
     async with serving(tmp_path, settings, engines=engines) as served:
         body: Any = chat_body(messages=user("x"), stream=True, extra_body={"reasoning_control": True})
         stream = await served.client.chat.completions.create(**body)
-        said = ""
+        said, told = "", False
         async for chunk in stream:
-            if not said and (chunk.choices[0].delta.model_extra or {}).get("reasoning_content"):
+            if not told and (chunk.choices[0].delta.model_extra or {}).get("reasoning_content"):
+                told = True
                 assert await end(served, chunk.id) == {"success": True}
             said += chunk.choices[0].delta.content or ""
             name = chunk.id

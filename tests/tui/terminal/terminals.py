@@ -33,10 +33,10 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(self._screen.display)
 
-    def until(self, wanted: str) -> None:
-        """Read until the screen shows `wanted`."""
+    def until(self, wanted: str, behind: str = "") -> None:
+        """Read until the screen shows `wanted`, behind another text where one is given."""
         end = time.monotonic() + PATIENCE
-        while wanted not in self.text:
+        while wanted not in (self.text.partition(behind)[2] if behind else self.text):
             if time.monotonic() > end:
                 raise AssertionError(f"The screen never showed {wanted!r}:\n{self.text}")
             try:
