@@ -40,7 +40,9 @@ def write_json_calls(
         more = ' (", " call)*' if several else ""
         begin, end = terms.mark(f"{written.begin}["), terms.closing("]", written.end, ends)
         return f"calls: {begin} call{more} {end}\ncall: {inner}\n"
-    call = f"call: {mark_term(written.begin, terms)} {members} {terms.closing('}', written.end, ends)}\n"
+    # What ends all calls of a frame is no end of one of them.
+    closing = mark_term("}" + written.end, terms) if written.frame_end else terms.closing("}", written.end, ends)
+    call = f"call: {mark_term(written.begin, terms)} {members} {closing}\n"
     begin, end = mark_term(written.frame, terms), mark_term(written.frame_end, terms)
     return f"calls: {begin} call{repeat_rule('call', written.between, terms, several=several)} {end}\n{call}"
 

@@ -154,6 +154,14 @@ def test_a_call_laid_out_on_lines_is_held_to_its_schema_and_ends_as_the_model_li
     assert call == ("clock", '{\n    "at": "noon"\n  }')
 
 
+def test_what_ends_all_calls_of_a_frame_is_written_once(trials: FormTrials) -> None:
+    tool = Tool("clock", "", '{"type":"object","properties":{"at":{"enum":["noon"]}}}')
+    mask = await_calls(written.MINIMAX_LINES, tool, trials)
+    take(mask, '<tool_calls>\n{"name": "clock",\n  "arguments": {"at": "noon"}}\n</tool_calls>')
+    (behind,) = mask.follow(())[1]
+    assert allows(behind, TURN_END)
+
+
 def await_calls(template: str, tool: Tool, trials: FormTrials) -> CallMask:
     family = choose_family(template)
     assert family is not None
