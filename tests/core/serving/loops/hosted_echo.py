@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from core.cache.store import PrefixStore
 from core.contract.options import LoadOptions
 from core.engines.echo import EchoModel
@@ -62,8 +64,6 @@ class Tight(GatedEcho):
 
     def __init__(self) -> None:
         super().__init__(LoadOptions(ctx_size=300, slots=3))
-        from msgspec.structs import replace
-
         self.spec = replace(self.spec, cells=400)
         self.saves = 0
 
